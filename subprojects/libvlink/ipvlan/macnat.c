@@ -1,0 +1,228 @@
+/*
+ * l2-macnat: every guest keeps its own MAC, the wire sees only the port's
+ *
+ * Rewritten towards the wire: the source MAC, the hardware addresses of the
+ * sender in ARP and RARP, link-layer address options in neighbour discovery,
+ * and "answer by broadcast" in a DHCP client's request, because an answer to
+ * the guest's own MAC would not find its way here.  Rewritten towards the
+ * guest: the destination MAC, and the target hardware address in ARP.
+ * Checksums are updated incrementally (RFC 1624), except where the guest has
+ * left them to be completed: then the field does not cover the payload yet.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "port.h"
+
+#define ARP_LEN         28
+#define ARP_SHA         8       /* sender's and target's hardware address */
+#define ARP_THA         18
+
+#define ND_OPT_SOURCE   1       /* link-layer address, RFC 4861 4.6.1 */
+#define ND_OPT_TARGET   2
+
+#define UDP_CSUM        6
+#define ICMPV6_CSUM     2
+
+/* --- whose MAC is it ----------------------------------------------------- */
+
+static uint64_t mac_to_key(const uint8_t *mac)
+{
+    uint64_t key = 0;
+
+    memcpy(&key, mac, ETHER_ADDR_LEN);
+    return key;
+}
+
+IpvlanSlave *macnat_find(const IpvlanPort *port, const uint8_t *mac)
+{
+    uint64_t key = mac_to_key(mac);
+
+    return g_hash_table_lookup(port->macs, &key);
+}
+
+void macnat_forget(IpvlanSlave *slave)
+{
+    if (slave->mac_key) {
+        g_hash_table_remove(slave->port->macs, &slave->mac_key);
+        slave->mac_key = 0;
+    }
+}
+
+void macnat_see(IpvlanSlave *slave, const uint8_t *mac)
+{
+    IpvlanPort *port = slave->port;
+
+    if (G_LIKELY(slave->has_mac && mac_equal(slave->mac, mac))) {
+        return;
+    }
+    macnat_forget(slave);
+    memcpy(slave->mac, mac, ETHER_ADDR_LEN);
+    slave->has_mac = true;
+    /* First come, first owned; and the port's is everybody's. */
+    if (!mac_equal(mac, port->mac) && !macnat_find(port, mac)) {
+        slave->mac_key = mac_to_key(mac);
+        g_hash_table_insert(port->macs, &slave->mac_key, slave);
+    }
+}
+
+/* --- towards the wire ---------------------------------------------------- */
+
+/* Replace six bytes at @at; @csum, if any, covers them at an even offset. */
+static void mac_replace(uint8_t *at, const uint8_t *mac, uint8_t *csum)
+{
+    uint32_t sum;
+
+    if (csum) {
+        sum = (uint16_t)~(csum[0] << 8 | csum[1]);
+        for (int i = 0; i < ETHER_ADDR_LEN; i += 2) {
+            sum += (uint16_t)~(at[i] << 8 | at[i + 1]);
+            sum += mac[i] << 8 | mac[i + 1];
+        }
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum = (sum & 0xffff) + (sum >> 16);
+        csum[0] = ~sum >> 8;
+        csum[1] = ~sum;
+    }
+    memcpy(at, mac, ETHER_ADDR_LEN);
+}
+
+static bool checksum_is_partial(const Packet *p)
+{
+    return p->has_vnet && (p->vnet.flags & PACKET_VNET_NEEDS_CSUM);
+}
+
+static void rewrite_arp(const IpvlanSlave *slave, Packet *p)
+{
+    uint8_t *eth = packet_cow_head(p, p->layers.l3 + ARP_LEN);
+    uint8_t *arp = eth + p->layers.l3;
+
+    memcpy(eth + ETHER_ADDR_LEN, slave->port->mac, ETHER_ADDR_LEN);
+    memcpy(arp + ARP_SHA, slave->port->mac, ETHER_ADDR_LEN);
+    /* An announcement may name its sender as the target, too. */
+    if (mac_equal(arp + ARP_THA, slave->mac)) {
+        memcpy(arp + ARP_THA, slave->port->mac, ETHER_ADDR_LEN);
+    }
+}
+
+/*
+ * The options of @p, which packet_parse() has checked.  A redirect's target
+ * is another host mostly: rewritten only where it names the guest itself.
+ */
+static void rewrite_nd(const IpvlanSlave *slave, const PacketLayers *l,
+                       uint8_t *frame, bool partial)
+{
+    static const uint8_t fixed_len[] = { 8, 16, 24, 24, 40 };
+    uint32_t off = l->l4 + fixed_len[l->nd_type - ND_ROUTER_SOLICIT];
+    uint8_t *csum = partial ? NULL : frame + l->l4 + ICMPV6_CSUM;
+
+    for (; off < l->end; off += frame[off + 1] * 8) {
+        uint8_t *mac = frame + off + 2;
+
+        if (frame[off] != ND_OPT_SOURCE && frame[off] != ND_OPT_TARGET) {
+            continue;
+        }
+        if (l->nd_type == ND_REDIRECT && !mac_equal(mac, slave->mac)) {
+            continue;
+        }
+        mac_replace(mac, slave->port->mac, csum);
+    }
+}
+
+/* RFC 2131, section 4.1: the BROADCAST bit asks for an answer to all. */
+static void rewrite_dhcp(const PacketLayers *l, uint8_t *frame, bool partial)
+{
+    uint8_t *udp = frame + l->l4;
+    uint8_t *flags = udp + 8 + DHCP_FLAGS_OFFSET;
+    uint32_t sum = udp[UDP_CSUM] << 8 | udp[UDP_CSUM + 1];
+
+    flags[0] |= 0x80;
+    if (partial || !sum) {
+        return;                 /* zero: the sender did not compute one */
+    }
+    /* The bit was clear: the sum grows by 0x8000, its complement shrinks. */
+    sum = (uint16_t)~sum + 0x8000;
+    sum = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
+    sum = sum ?: 0xffff;
+    udp[UDP_CSUM] = sum >> 8;
+    udp[UDP_CSUM + 1] = sum;
+}
+
+static bool needs_dhcp_flag(const IpvlanSlave *slave, const Packet *p)
+{
+    DhcpMessage m;
+
+    return packet_parse_dhcp(p, &m) && !m.relayed && !m.broadcast &&
+           mac_equal(m.chaddr, slave->mac);
+}
+
+/* Rare frames with hardware addresses deep inside: edit a copy. */
+static LinkTx transmit_copy(IpvlanSlave *slave, Packet *p)
+{
+    bool partial = checksum_is_partial(p);
+    uint8_t *frame;
+    g_autoptr(Packet) copy = packet_copy(p, &frame);
+
+    memcpy(frame + ETHER_ADDR_LEN, slave->port->mac, ETHER_ADDR_LEN);
+    if (p->layers.kind == PACKET_ND) {
+        rewrite_nd(slave, &p->layers, frame, partial);
+    } else {
+        rewrite_dhcp(&p->layers, frame, partial);
+    }
+    return link_xmit(slave->port->lower, copy);
+}
+
+LinkTx macnat_transmit(IpvlanSlave *slave, Packet *p)
+{
+    switch (p->layers.kind) {
+    case PACKET_ARP:
+    case PACKET_RARP:
+        rewrite_arp(slave, p);
+        break;
+    case PACKET_DHCP_REQUEST:
+        if (needs_dhcp_flag(slave, p)) {
+            return transmit_copy(slave, p);
+        }
+        /* fall through */
+    default:
+        memcpy(packet_cow_head(p, PACKET_HEAD_LEN) + ETHER_ADDR_LEN,
+               slave->port->mac, ETHER_ADDR_LEN);
+        break;
+    case PACKET_ND:
+        return transmit_copy(slave, p);
+    }
+    return link_xmit(slave->port->lower, p);
+}
+
+/* --- towards the guest --------------------------------------------------- */
+
+/* A guest that has not spoken yet may still have told its NIC. */
+static bool know_mac(IpvlanSlave *slave)
+{
+    uint8_t mac[ETHER_ADDR_LEN];
+
+    if (!slave->has_mac && link_user_address(slave->link, mac)) {
+        macnat_see(slave, mac);
+    }
+    return slave->has_mac;
+}
+
+void macnat_receive(IpvlanSlave *slave, Packet *p)
+{
+    const uint8_t *port_mac = slave->port->mac;
+    bool is_arp = p->layers.kind == PACKET_ARP;
+    bool to_port = mac_equal(packet_dst_mac(p), port_mac);
+    uint8_t *eth;
+
+    if ((!to_port && !is_arp) || !know_mac(slave)) {
+        return;
+    }
+    eth = packet_cow_head(p, is_arp ? p->layers.l3 + ARP_LEN
+                                    : PACKET_HEAD_LEN);
+    if (to_port) {
+        memcpy(eth, slave->mac, ETHER_ADDR_LEN);
+    }
+    if (is_arp && mac_equal(eth + p->layers.l3 + ARP_THA, port_mac)) {
+        memcpy(eth + p->layers.l3 + ARP_THA, slave->mac, ETHER_ADDR_LEN);
+    }
+}

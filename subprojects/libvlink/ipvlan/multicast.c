@@ -1,0 +1,168 @@
+/*
+ * To many: broadcast and multicast, deferred
+ *
+ * A storm must hold up nobody's unicast, so frames for many wait in a backlog
+ * and are handed out in polls.  Each source has its own queue in it and each
+ * gets its turn.  When the backlog is full the longest queue loses its
+ * youngest frame: a storm displaces itself, not the siblings' ARP.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "port.h"
+
+static PollFunc broadcast_poll;
+
+void broadcast_source_init(BroadcastSource *source, IpvlanPort *port,
+                           IpvlanSlave *slave)
+{
+    source->port = port;
+    source->slave = slave;
+    source->node.data = source;
+    poll_init(&source->poll, port->lower->poller, broadcast_poll);
+}
+
+static Packet *backlog_pop(BroadcastSource *source, bool youngest)
+{
+    IpvlanPort *port = source->port;
+    Packet *p = youngest ? packet_queue_pop_tail(&source->packets)
+                         : packet_queue_pop(&source->packets);
+
+    if (p) {
+        port->backlog--;
+        if (g_queue_is_empty(&source->packets)) {
+            g_queue_unlink(&port->sources, &source->node);
+        }
+    }
+    return p;
+}
+
+static void backlog_push(BroadcastSource *source, Packet *p)
+{
+    IpvlanPort *port = source->port;
+
+    if (g_queue_is_empty(&source->packets)) {
+        g_queue_push_tail_link(&port->sources, &source->node);
+    }
+    packet_queue_push(&source->packets, p);
+    port->backlog++;
+    poll_schedule(&source->poll);
+}
+
+void broadcast_source_destroy(BroadcastSource *source)
+{
+    Packet *p;
+
+    poll_cancel(&source->poll);
+    while ((p = backlog_pop(source, false))) {
+        packet_put(p);
+    }
+}
+
+static Link *source_link(const BroadcastSource *source)
+{
+    return source->slave ? source->slave->link : source->port->lower;
+}
+
+static BroadcastSource *longest_source(IpvlanPort *port)
+{
+    BroadcastSource *longest = port->sources.head->data;
+
+    for (GList *l = port->sources.head->next; l; l = l->next) {
+        BroadcastSource *s = l->data;
+
+        if (s->packets.length > longest->packets.length) {
+            longest = s;
+        }
+    }
+    return longest;
+}
+
+/* True where there is room for one more of @source's frames. */
+static bool backlog_make_room(BroadcastSource *source, const Packet *p)
+{
+    IpvlanPort *port = source->port;
+    BroadcastSource *victim;
+
+    if (port->backlog < IPVLAN_BACKLOG) {
+        return true;
+    }
+    /* Not less than its share: no need to look who has more. */
+    if (source->packets.length * port->sources.length >= IPVLAN_BACKLOG) {
+        link_drop(source_link(source), p, DROP_BACKLOG);
+        return false;
+    }
+    victim = longest_source(port);
+    g_autoptr(Packet) lost = backlog_pop(victim, true);
+    link_drop(source_link(victim), lost, DROP_BACKLOG);
+    return true;
+}
+
+void ipvlan_defer(BroadcastSource *source, const Packet *p)
+{
+    if (!backlog_make_room(source, p)) {
+        return;
+    }
+    link_trace(source_link(source), LINK_EVENT_DEFER, NULL, p);
+    backlog_push(source, packet_hold(p));
+}
+
+/* A frame that is ours came back by way of a vepa switch: not to its sender. */
+static IpvlanSlave *reflected_sender(const BroadcastSource *source,
+                                     const Packet *p)
+{
+    IpvlanPort *port = source->port;
+    IpvlanAddr *a;
+
+    if (source->slave || !mac_equal(packet_src_mac(p), port->mac)) {
+        return source->slave;
+    }
+    a = addr_table_lookup(&port->addrs, &p->layers.src);
+    return a ? a->slave : NULL;
+}
+
+static bool wants(const IpvlanSlave *slave, const Packet *p)
+{
+    const uint8_t *mac = packet_dst_mac(p);
+
+    return slave->is_default || mac_is_broadcast(mac) ||
+           link_wants_group(slave->link, mac);
+}
+
+/* Returns how many slaves got the frame. */
+static unsigned fan_out(const BroadcastSource *source, const Packet *p)
+{
+    const IpvlanSlave *sender = reflected_sender(source, p);
+    unsigned n = 0;
+
+    for (GList *l = source->port->slaves.head; l; l = l->next) {
+        IpvlanSlave *slave = l->data;
+        Packet view;
+
+        if (slave == sender || !wants(slave, p)) {
+            continue;
+        }
+        packet_view(&view, p);
+        ipvlan_deliver(slave, &view);
+        n++;
+    }
+    return n;
+}
+
+/* The budget counts deliveries, which are what takes the time. */
+static unsigned broadcast_poll(Poll *poll, unsigned budget)
+{
+    BroadcastSource *source = (BroadcastSource *)
+        ((char *)poll - offsetof(BroadcastSource, poll));
+    unsigned done = 0;
+
+    while (done < budget) {
+        g_autoptr(Packet) p = backlog_pop(source, false);
+
+        if (!p) {
+            return done;
+        }
+        done += MAX(1, fan_out(source, p));
+    }
+    return done;
+}

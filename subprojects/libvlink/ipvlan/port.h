@@ -1,0 +1,124 @@
+/*
+ * Inside of the kind "ipvlan": ports, slaves, and who may call what
+ *
+ *      send.c      from a slave          multicast.c  to many, deferred
+ *      receive.c   from the uplink       macnat.c     one MAC on the wire
+ *      snoop.c     what frames tell      port.c       life and death
+ *      addr.c      who owns what
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LIBVLINK_IPVLAN_PORT_H
+#define LIBVLINK_IPVLAN_PORT_H
+
+#include "addr.h"
+
+typedef struct IpvlanPort IpvlanPort;
+
+/* Where deferred broadcast comes from: a slave, or the uplink. */
+typedef struct BroadcastSource {
+    Poll poll;
+    GQueue packets;
+    GList node;                 /* in port->sources while it has packets */
+    IpvlanPort *port;
+    IpvlanSlave *slave;         /* NULL: the uplink */
+} BroadcastSource;
+
+struct IpvlanSlave {
+    Link *link;
+    IpvlanPort *port;
+    GList node;                 /* in port->slaves */
+    uint8_t mac[ETHER_ADDR_LEN];
+    bool has_mac;
+    uint64_t mac_key;           /* in port->macs, 0: not in it */
+    bool is_default;
+    IpvlanLearn learn;
+    unsigned max_addrs;
+    GQueue fixed;               /* of IpvlanAddr, static */
+    GQueue learned;             /* longest unused first */
+    uint64_t contested;
+    BroadcastSource broadcast;
+    uint32_t dhcp_xid;          /* of its last DHCP request */
+    bool has_dhcp_xid;
+};
+
+/* The lower link's receive handler data: created and freed by port.c. */
+struct IpvlanPort {
+    Link *lower;
+    IpvlanMode mode;
+    IpvlanFlag flag;
+    uint8_t mac[ETHER_ADDR_LEN];
+    int64_t expiry;
+    GQueue slaves;
+    IpvlanSlave *default_slave;
+    AddrTable addrs;
+    GHashTable *macs;           /* l2-macnat: own MAC to IpvlanSlave */
+    BroadcastSource external;
+    GQueue sources;             /* of BroadcastSource with packets */
+    unsigned backlog;           /* packets in all sources */
+    LinkWork *expiry_work;
+    bool expiry_armed;
+};
+
+static inline IpvlanPort *ipvlan_port(const Link *lower)
+{
+    return link_rx_handler_data(lower);
+}
+
+/* receive.c: the lower link's receive handler */
+RxHandler ipvlan_handle_frame;
+
+/* receive.c: @p goes up to @slave; rewritten as its guest expects it */
+void ipvlan_deliver(IpvlanSlave *slave, Packet *p);
+
+/* receive.c: whose is the destination that the layers name?  NULL: nobody's */
+IpvlanSlave *ipvlan_owner(const IpvlanPort *port, const Packet *p);
+
+/* send.c: a slave's xmit */
+LinkTx ipvlan_xmit(Link *link, Packet *p);
+
+/* multicast.c */
+void broadcast_source_init(BroadcastSource *source, IpvlanPort *port,
+                           IpvlanSlave *slave);
+void broadcast_source_destroy(BroadcastSource *source);
+/* Deliver @p later to every slave but the source's own that wants it. */
+void ipvlan_defer(BroadcastSource *source, const Packet *p);
+
+/* macnat.c: the table of slaves' own MACs */
+IpvlanSlave *macnat_find(const IpvlanPort *port, const uint8_t *mac);
+/* @slave's guest has sent from @mac; remember it, and where it is. */
+void macnat_see(IpvlanSlave *slave, const uint8_t *mac);
+void macnat_forget(IpvlanSlave *slave);
+/* Send @p out of the uplink as coming from the port. */
+LinkTx macnat_transmit(IpvlanSlave *slave, Packet *p);
+/* Make @p, addressed to the port, one addressed to @slave's guest. */
+void macnat_receive(IpvlanSlave *slave, Packet *p);
+
+/*
+ * snoop.c: learn from, and check, what @slave says it is.  DROP_NONE, or why
+ * the frame must not go anywhere.
+ */
+DropReason snoop_sent(IpvlanSlave *slave, const Packet *p);
+/*
+ * snoop.c: a DHCP answer from the uplink.  Learns what it gives, and returns
+ * the slave whose request it answers, or NULL.
+ */
+IpvlanSlave *snoop_dhcp_reply(IpvlanPort *port, const Packet *p);
+
+/*
+ * snoop.c: @slave takes @prefix, that is not in the table, from @origin.  The
+ * longest unused of its learned ones makes room where it has too many.
+ */
+IpvlanAddr *ipvlan_own(IpvlanSlave *slave, const IpPrefix *prefix,
+                       IpvlanOrigin origin);
+void ipvlan_disown(IpvlanAddr *a);
+/* snoop.c: for the port's expiry_work */
+void ipvlan_expire(void *port);
+
+static inline int64_t ipvlan_now(const IpvlanPort *port)
+{
+    return port->lower->platform->now();
+}
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * From the uplink: whose is it?
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "port.h"
+
+IpvlanSlave *ipvlan_owner(const IpvlanPort *port, const Packet *p)
+{
+    IpvlanAddr *a = addr_table_lookup(&port->addrs, &p->layers.dst);
+
+    return a ? a->slave : NULL;
+}
+
+void ipvlan_deliver(IpvlanSlave *slave, Packet *p)
+{
+    if (slave->port->mode == IPVLAN_L2_MACNAT) {
+        macnat_receive(slave, p);
+    }
+    link_receive(slave->link, p);
+}
+
+static void drop(IpvlanPort *port, const Packet *p, DropReason why)
+{
+    link_drop(port->lower, p, why);
+}
+
+/* Point the frame at @slave, for link_receive() to go on with. */
+static RxHandlerResult to_slave(IpvlanSlave *slave, Packet *p)
+{
+    link_trace(p->link, LINK_EVENT_RECEIVE, slave->link, p);
+    if (slave->port->mode == IPVLAN_L2_MACNAT) {
+        macnat_receive(slave, p);
+    }
+    p->link = slave->link;
+    return RX_HANDLER_ANOTHER;
+}
+
+/* @asked: the slave whose DHCP request this answers, or NULL. */
+static RxHandlerResult receive_broadcast(IpvlanPort *port, IpvlanSlave *asked,
+                                         Packet *p)
+{
+    bool ours = mac_equal(packet_src_mac(p), port->mac);
+    IpvlanSlave *owner;
+
+    if (ours && port->flag != IPVLAN_VEPA) {
+        drop(port, p, DROP_REFLECTED);
+        return RX_HANDLER_CONSUMED;
+    }
+    owner = asked ?: ipvlan_owner(port, p);
+    if (owner) {
+        return to_slave(owner, p);
+    }
+    ipvlan_defer(&port->external, p);
+    return RX_HANDLER_CONSUMED;
+}
+
+static RxHandlerResult receive_unicast(IpvlanPort *port, IpvlanSlave *asked,
+                                       Packet *p)
+{
+    IpvlanSlave *by_mac = macnat_find(port, packet_dst_mac(p));
+    IpvlanSlave *owner;
+
+    if (!by_mac && !mac_equal(packet_dst_mac(p), port->mac)) {
+        drop(port, p, DROP_NOT_FOR_US);
+        return RX_HANDLER_CONSUMED;
+    }
+    owner = ipvlan_owner(port, p) ?: asked ?: by_mac ?: port->default_slave;
+    if (owner) {
+        return to_slave(owner, p);
+    }
+    drop(port, p, DROP_NO_OWNER);
+    return RX_HANDLER_CONSUMED;
+}
+
+RxHandlerResult ipvlan_handle_frame(Link *lower, Packet *p)
+{
+    IpvlanPort *port = ipvlan_port(lower);
+    DropReason why = packet_parse(p);
+    IpvlanSlave *asked = NULL;
+
+    if (G_UNLIKELY(why)) {
+        drop(port, p, why);
+        return RX_HANDLER_CONSUMED;
+    }
+    if (p->layers.kind == PACKET_DHCP_REPLY) {
+        asked = snoop_dhcp_reply(port, p);
+    }
+    if (mac_is_group(packet_dst_mac(p))) {
+        return receive_broadcast(port, asked, p);
+    }
+    return receive_unicast(port, asked, p);
+}

@@ -1,0 +1,127 @@
+/*
+ * From a slave: to a sibling, to many, or out of the uplink
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "port.h"
+
+/* Out of the uplink, under the port's MAC. */
+static LinkTx ipvlan_transmit(IpvlanSlave *slave, Packet *p)
+{
+    Link *lower = slave->port->lower;
+
+    link_trace(lower, LINK_EVENT_SEND, slave->link, p);
+    if (slave->port->mode == IPVLAN_L2_MACNAT) {
+        return macnat_transmit(slave, p);
+    }
+    return link_xmit(lower, p);
+}
+
+static LinkTx ipvlan_forward(IpvlanSlave *slave, IpvlanSlave *to, Packet *p)
+{
+    if (slave == to) {
+        return link_drop(slave->link, p, DROP_TO_ITSELF);
+    }
+    link_trace(slave->link, LINK_EVENT_FORWARD, to->link, p);
+    ipvlan_deliver(to, p);
+    return LINK_TX_OK;
+}
+
+/* The first row of the table: the destination is a sibling's. */
+static LinkTx ipvlan_send_sibling(IpvlanSlave *slave, IpvlanSlave *to,
+                                  Packet *p)
+{
+    switch (slave->port->flag) {
+    case IPVLAN_PRIVATE:
+        return link_drop(slave->link, p, DROP_PRIVATE);
+    case IPVLAN_VEPA:
+        return ipvlan_transmit(slave, p);
+    default:
+        return ipvlan_forward(slave, to, p);
+    }
+}
+
+/*
+ * The uplink's copy goes first and at once: where the uplink is busy, the
+ * whole frame is refused and comes again, and nobody has seen it twice.
+ */
+static LinkTx ipvlan_send_broadcast(IpvlanSlave *slave, Packet *p)
+{
+    IpvlanPort *port = slave->port;
+    IpvlanSlave *owner = ipvlan_owner(port, p);
+    Packet out;
+    LinkTx tx;
+
+    if (owner && owner != slave) {
+        return ipvlan_send_sibling(slave, owner, p);
+    }
+    packet_view(&out, p);
+    tx = ipvlan_transmit(slave, &out);
+    if (tx != LINK_TX_BUSY && port->flag == IPVLAN_BRIDGE &&
+        port->slaves.length > 1) {
+        ipvlan_defer(&slave->broadcast, p);
+        return LINK_TX_OK;
+    }
+    return tx;
+}
+
+/* To the port's own MAC. */
+static LinkTx ipvlan_send_port(IpvlanSlave *slave, Packet *p)
+{
+    IpvlanPort *port = slave->port;
+    IpvlanSlave *owner = ipvlan_owner(port, p);
+
+    if (owner) {
+        return ipvlan_send_sibling(slave, owner, p);
+    }
+    if (port->flag == IPVLAN_VEPA) {
+        return ipvlan_transmit(slave, p);
+    }
+    if (port->default_slave) {
+        return ipvlan_forward(slave, port->default_slave, p);
+    }
+    return link_drop(slave->link, p, DROP_NO_OWNER);
+}
+
+/*
+ * To a sibling's own MAC.  Where two guests have the same, which happens to
+ * whoever starts two virtual machines with defaults, the IP address decides.
+ */
+static LinkTx ipvlan_send_mac(IpvlanSlave *slave, IpvlanSlave *to, Packet *p)
+{
+    IpvlanSlave *owner = ipvlan_owner(slave->port, p);
+
+    if (owner && owner->has_mac && mac_equal(owner->mac, packet_dst_mac(p))) {
+        to = owner;
+    }
+    return ipvlan_send_sibling(slave, to, p);
+}
+
+LinkTx ipvlan_xmit(Link *link, Packet *p)
+{
+    IpvlanSlave *slave = link_priv(link);
+    IpvlanPort *port = slave->port;
+    DropReason why = packet_parse(p);
+    const uint8_t *dst;
+    IpvlanSlave *to;
+
+    if (!why) {
+        why = snoop_sent(slave, p);
+    }
+    if (G_UNLIKELY(why)) {
+        return link_drop(link, p, why);
+    }
+    dst = packet_dst_mac(p);
+    if (mac_is_group(dst)) {
+        return ipvlan_send_broadcast(slave, p);
+    }
+    if (mac_equal(dst, port->mac)) {
+        return ipvlan_send_port(slave, p);
+    }
+    to = macnat_find(port, dst);
+    if (to) {
+        return ipvlan_send_mac(slave, to, p);
+    }
+    return ipvlan_transmit(slave, p);
+}

@@ -1,0 +1,314 @@
+/*
+ * What frames tell: learning addresses, and who may not use them
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "port.h"
+
+static void trace_addr(IpvlanSlave *slave, LinkEvent event,
+                       const IpvlanSlave *other, const IpPrefix *prefix)
+{
+    const LinkPlatform *platform = slave->link->platform;
+
+    if (platform->trace) {
+        platform->trace(&(LinkTrace) {
+            .event = event, .link = slave->link, .addr = prefix,
+            .other = other ? other->link : NULL,
+        });
+    }
+}
+
+/* --- owning -------------------------------------------------------------- */
+
+static int64_t addr_expiry(const IpvlanAddr *a)
+{
+    return MAX(a->used + a->slave->port->expiry, a->lease_end);
+}
+
+static void expiry_arm(IpvlanPort *port, int64_t when)
+{
+    if (!port->expiry_armed) {
+        port->expiry_armed = true;
+        port->lower->platform->work_at(port->expiry_work, when);
+    }
+}
+
+IpvlanAddr *ipvlan_own(IpvlanSlave *slave, const IpPrefix *prefix,
+                       IpvlanOrigin origin)
+{
+    IpvlanPort *port = slave->port;
+    IpvlanAddr *a = g_new0(IpvlanAddr, 1);
+
+    a->prefix = *prefix;
+    a->origin = origin;
+    a->slave = slave;
+    a->learned = a->used = ipvlan_now(port);
+    a->node.data = a;
+    addr_table_insert(&port->addrs, a);
+    if (origin == IPVLAN_ORIGIN_STATIC) {
+        g_queue_push_tail_link(&slave->fixed, &a->node);
+        return a;
+    }
+    if (slave->learned.length >= slave->max_addrs) {
+        ipvlan_disown(slave->learned.head->data);
+    }
+    g_queue_push_tail_link(&slave->learned, &a->node);
+    trace_addr(slave, LINK_EVENT_LEARN, NULL, prefix);
+    expiry_arm(port, addr_expiry(a));
+    return a;
+}
+
+void ipvlan_disown(IpvlanAddr *a)
+{
+    IpvlanSlave *slave = a->slave;
+
+    addr_table_remove(&slave->port->addrs, a);
+    if (a->origin == IPVLAN_ORIGIN_STATIC) {
+        g_queue_unlink(&slave->fixed, &a->node);
+    } else {
+        g_queue_unlink(&slave->learned, &a->node);
+        trace_addr(slave, LINK_EVENT_EXPIRE, NULL, &a->prefix);
+    }
+    g_free(a);
+}
+
+/* Expire what is due on @slave.  Returns when to look again, or INT64_MAX. */
+static int64_t expire_slave(IpvlanSlave *slave, int64_t now)
+{
+    int64_t next = INT64_MAX;
+
+    for (GList *l = slave->learned.head, *after; l; l = after) {
+        int64_t when = addr_expiry(l->data);
+
+        after = l->next;
+        if (when <= now) {
+            ipvlan_disown(l->data);
+        } else {
+            next = MIN(next, when);
+        }
+    }
+    return next;
+}
+
+void ipvlan_expire(void *opaque)
+{
+    IpvlanPort *port = opaque;
+    int64_t now = ipvlan_now(port);
+    int64_t next = INT64_MAX;
+
+    port->expiry_armed = false;
+    for (GList *l = port->slaves.head; l; l = l->next) {
+        next = MIN(next, expire_slave(l->data, now));
+    }
+    if (next != INT64_MAX) {
+        expiry_arm(port, next);
+    }
+}
+
+/* The queue stays sorted: longest unused first. */
+static void touch(IpvlanAddr *a)
+{
+    GQueue *learned = &a->slave->learned;
+
+    if (a->origin == IPVLAN_ORIGIN_STATIC) {
+        return;
+    }
+    a->used = ipvlan_now(a->slave->port);
+    if (learned->tail != &a->node) {
+        g_queue_unlink(learned, &a->node);
+        g_queue_push_tail_link(learned, &a->node);
+    }
+}
+
+/* --- learning ------------------------------------------------------------ */
+
+static bool may_learn(const IpvlanSlave *slave, const IpAddr *addr)
+{
+    IpAddr local;
+
+    if (slave->learn == IPVLAN_LEARN_OFF || !ip_is_ownable(addr) ||
+        slave->port->addrs.n >= IPVLAN_TABLE_LIMIT) {
+        return false;
+    }
+    if (slave->learn == IPVLAN_LEARN_ON) {
+        return true;
+    }
+    local = ip_link_local_from_mac(slave->mac);
+    return slave->has_mac && ip_equal(addr, &local);
+}
+
+static void contest(IpvlanSlave *slave, const IpvlanAddr *a)
+{
+    slave->contested++;
+    trace_addr(slave, LINK_EVENT_CONTEST, a->slave, &a->prefix);
+}
+
+/*
+ * @slave uses @addr: it is its own, or nobody's and learned where that is
+ * allowed, or another's and the frame is refused.
+ */
+static DropReason claim(IpvlanSlave *slave, const IpAddr *addr,
+                        IpvlanOrigin origin)
+{
+    IpvlanAddr *a = addr_table_lookup(&slave->port->addrs, addr);
+
+    if (G_LIKELY(a && a->slave == slave)) {
+        touch(a);
+        return DROP_NONE;
+    }
+    if (a) {
+        contest(slave, a);
+        return DROP_NOT_OWNED;
+    }
+    if (may_learn(slave, addr)) {
+        ipvlan_own(slave, &(IpPrefix) { *addr, ip_bits(addr->family) },
+                   origin);
+    }
+    return DROP_NONE;
+}
+
+/*
+ * A duplicate address probe asks; who asks for what another slave owns is
+ * answered by its owner, and has done nothing wrong.
+ */
+static void claim_probed(IpvlanSlave *slave, const IpAddr *addr)
+{
+    if (!addr_table_lookup(&slave->port->addrs, addr)) {
+        claim(slave, addr, IPVLAN_ORIGIN_ND);
+    }
+}
+
+static DropReason snoop_nd(IpvlanSlave *slave, const PacketLayers *l)
+{
+    if (l->nd_type == ND_NEIGHBOUR_ADVERT) {
+        DropReason why = claim(slave, &l->target, IPVLAN_ORIGIN_ND);
+
+        if (why) {
+            return why;
+        }
+    }
+    if (!ip_is_unspecified(&l->src)) {
+        return claim(slave, &l->src, IPVLAN_ORIGIN_ND);
+    }
+    if (l->nd_type == ND_NEIGHBOUR_SOLICIT) {
+        claim_probed(slave, &l->target);
+    }
+    return DROP_NONE;
+}
+
+static void snoop_dhcp_request(IpvlanSlave *slave, const Packet *p)
+{
+    DhcpMessage m;
+
+    if (packet_parse_dhcp(p, &m)) {
+        slave->dhcp_xid = m.xid;
+        slave->has_dhcp_xid = true;
+    }
+}
+
+static DropReason snoop_mac(IpvlanSlave *slave, const uint8_t *mac)
+{
+    if (slave->port->mode == IPVLAN_L2_MACNAT) {
+        macnat_see(slave, mac);
+        return DROP_NONE;
+    }
+    if (G_UNLIKELY(!slave->has_mac)) {
+        memcpy(slave->mac, mac, ETHER_ADDR_LEN);
+        slave->has_mac = true;
+    }
+    return mac_equal(mac, slave->port->mac) ? DROP_NONE : DROP_FOREIGN_MAC;
+}
+
+DropReason snoop_sent(IpvlanSlave *slave, const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+    DropReason why = snoop_mac(slave, packet_src_mac(p));
+
+    if (why) {
+        return why;
+    }
+    switch (l->kind) {
+    case PACKET_ND:
+        return snoop_nd(slave, l);
+    case PACKET_ARP:
+        /* RFC 5227: a probe's sender is 0.0.0.0, it does not use it yet */
+        return ip_is_unspecified(&l->src) ? DROP_NONE :
+               claim(slave, &l->src, IPVLAN_ORIGIN_ARP);
+    case PACKET_DHCP_REQUEST:
+        snoop_dhcp_request(slave, p);
+        /* fall through */
+    case PACKET_IPV4:
+    case PACKET_IPV6:
+    case PACKET_DHCP_REPLY:
+        return ip_is_unspecified(&l->src) ? DROP_NONE :
+               claim(slave, &l->src, IPVLAN_ORIGIN_IP);
+    default:
+        return DROP_NONE;
+    }
+}
+
+/* --- DHCP ---------------------------------------------------------------- */
+
+/* In l2 all guests have the same MAC: the transaction tells them apart. */
+static IpvlanSlave *find_dhcp_client(IpvlanPort *port, const DhcpMessage *m)
+{
+    IpvlanSlave *by_mac = NULL;
+
+    for (GList *l = port->slaves.head; l; l = l->next) {
+        IpvlanSlave *slave = l->data;
+
+        if (!slave->has_mac || !mac_equal(slave->mac, m->chaddr)) {
+            continue;
+        }
+        if (slave->has_dhcp_xid && slave->dhcp_xid == m->xid) {
+            return slave;
+        }
+        by_mac = slave;
+    }
+    return port->mode == IPVLAN_L2_MACNAT ? by_mac : NULL;
+}
+
+/* A server's word holds for the lease, however quiet the guest is. */
+static void learn_lease(IpvlanSlave *slave, const DhcpMessage *m)
+{
+    IpvlanPort *port = slave->port;
+    IpPrefix prefix = { m->yiaddr, ip_bits(IP_V4) };
+    IpvlanAddr *a = addr_table_lookup(&port->addrs, &m->yiaddr);
+
+    if (slave->learn == IPVLAN_LEARN_OFF || !ip_is_ownable(&m->yiaddr)) {
+        return;
+    }
+    if (a && a->slave != slave) {
+        contest(slave, a);
+        return;
+    }
+    if (!a) {
+        if (port->addrs.n >= IPVLAN_TABLE_LIMIT) {
+            return;
+        }
+        a = ipvlan_own(slave, &prefix, IPVLAN_ORIGIN_DHCP);
+    }
+    if (a->origin != IPVLAN_ORIGIN_STATIC) {
+        a->origin = IPVLAN_ORIGIN_DHCP;
+        a->lease_end = ipvlan_now(port) + m->lease * NS_PER_S;
+        touch(a);
+    }
+}
+
+IpvlanSlave *snoop_dhcp_reply(IpvlanPort *port, const Packet *p)
+{
+    DhcpMessage m;
+    IpvlanSlave *slave;
+
+    if (!packet_parse_dhcp(p, &m)) {
+        return NULL;
+    }
+    slave = find_dhcp_client(port, &m);
+    /* Only an answer to what this guest has asked is believed. */
+    if (slave && m.type == DHCPACK && slave->has_dhcp_xid &&
+        slave->dhcp_xid == m.xid) {
+        learn_lease(slave, &m);
+    }
+    return slave;
+}

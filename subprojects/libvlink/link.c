@@ -1,0 +1,446 @@
+/*
+ * Links, their kinds and their receive handlers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "link.h"
+
+G_DEFINE_QUARK(libvlink-error-quark, link_error)
+
+/* --- kinds --------------------------------------------------------------- */
+
+/* The library's one piece of global state; a kind is never taken out. */
+static GSList *kinds;
+
+const LinkOps *link_kind_find(const char *kind)
+{
+    for (GSList *k = kinds; k; k = k->next) {
+        const LinkOps *ops = k->data;
+
+        if (g_str_equal(ops->kind, kind)) {
+            return ops;
+        }
+    }
+    return NULL;
+}
+
+int link_kind_register(const LinkOps *ops)
+{
+    if (link_kind_find(ops->kind)) {
+        return -EEXIST;
+    }
+    kinds = g_slist_prepend(kinds, (gpointer)ops);
+    return 0;
+}
+
+/* --- topology ------------------------------------------------------------ */
+
+/* How many links @link stands on; a root continues behind its wire. */
+static unsigned link_depth(const Link *link)
+{
+    if (link->lower) {
+        return link_depth(link->lower) + 1;
+    }
+    return link->pair ? link_depth(link->pair) : 0;
+}
+
+/* How many links stand on @link. */
+static unsigned link_height(const Link *link)
+{
+    unsigned height = 0;
+
+    for (GList *l = link->uppers.head; l; l = l->next) {
+        height = MAX(height, link_height(l->data) + 1);
+    }
+    return height;
+}
+
+/* Depth first from @a, where @from is the neighbour that we came from. */
+static bool reaches(const Link *a, const Link *from, const Link *b)
+{
+    if (a == b) {
+        return true;
+    }
+    if (a->lower && a->lower != from && reaches(a->lower, a, b)) {
+        return true;
+    }
+    if (a->pair && a->pair != from && reaches(a->pair, a, b)) {
+        return true;
+    }
+    for (GList *l = a->uppers.head; l; l = l->next) {
+        if (l->data != from && reaches(l->data, a, b)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool link_is_connected(const Link *a, const Link *b)
+{
+    /* Ends, because link_join() has kept the links free of cycles. */
+    return reaches(a, NULL, b);
+}
+
+int link_join(Link *a, Link *b)
+{
+    if (a->pair || b->pair) {
+        return -EBUSY;
+    }
+    if (link_is_connected(a, b)) {
+        return -ELOOP;
+    }
+    if (link_depth(a) + link_height(b) > LINK_MAX_NEST ||
+        link_depth(b) + link_height(a) > LINK_MAX_NEST) {
+        return -EMLINK;
+    }
+    a->pair = b;
+    b->pair = a;
+    return 0;
+}
+
+/* --- making and deleting ------------------------------------------------- */
+
+static PollFunc link_rx_poll;
+
+static void link_attach(Link *link, Link *lower)
+{
+    link->lower = lower;
+    link->upper_node.data = link;
+    g_queue_push_tail_link(&lower->uppers, &link->upper_node);
+}
+
+static void link_detach(Link *link)
+{
+    if (link->waiting) {
+        g_queue_unlink(&link->lower->waiters, &link->waiter_node);
+    }
+    g_queue_unlink(&link->lower->uppers, &link->upper_node);
+}
+
+static void link_free(Link *link)
+{
+    poll_cancel(&link->rx_poll);
+    packet_queue_purge(&link->rx_queue);
+    if (link->pair) {
+        link->pair->pair = NULL;
+    }
+    if (link->lower) {
+        link_detach(link);
+    } else {
+        poller_free(link->poller);
+    }
+    g_free(link->name);
+    g_free(link->priv);
+    g_free(link);
+}
+
+Link *link_new(const LinkPlatform *platform, const char *kind,
+               const char *name, Link *lower, const void *config,
+               GError **err)
+{
+    const LinkOps *ops = link_kind_find(kind);
+    Link *link;
+
+    if (!ops) {
+        g_set_error(err, LINK_ERROR, ENODEV, "no link kind '%s'", kind);
+        return NULL;
+    }
+    if (lower && link_depth(lower) >= LINK_MAX_NEST) {
+        g_set_error(err, LINK_ERROR, EMLINK,
+                    "'%s' would be nested deeper than %d links", name,
+                    LINK_MAX_NEST);
+        return NULL;
+    }
+
+    link = g_new0(Link, 1);
+    link->ops = ops;
+    link->platform = platform;
+    link->name = g_strdup(name);
+    link->poller = lower ? lower->poller : poller_new(platform);
+    link->admin_up = true;
+    link->carrier = true;
+    link->rx_queue_max = LINK_RX_QUEUE;
+    link->priv = g_malloc0(ops->priv_size);
+    poll_init(&link->rx_poll, link->poller, link_rx_poll);
+    if (lower) {
+        link_attach(link, lower);
+    }
+    link->up = link_is_up(link);
+
+    if (ops->newlink && ops->newlink(link, config, err) < 0) {
+        link_free(link);
+        return NULL;
+    }
+    return link;
+}
+
+void link_del(Link *link)
+{
+    g_assert(g_queue_is_empty(&link->uppers));
+    link->user = NULL;
+    if (link->ops->dellink) {
+        link->ops->dellink(link);
+    }
+    link_free(link);
+}
+
+int link_change(Link *link, const void *config, GError **err)
+{
+    if (!link->ops->changelink) {
+        g_set_error(err, LINK_ERROR, EOPNOTSUPP,
+                    "a link of kind '%s' cannot be changed", link->ops->kind);
+        return -EOPNOTSUPP;
+    }
+    return link->ops->changelink(link, config, err);
+}
+
+/* --- the user ------------------------------------------------------------ */
+
+void link_set_user(Link *link, const LinkUserOps *ops, void *opaque)
+{
+    link->user = ops;
+    link->user_opaque = opaque;
+    link->user_busy = false;
+}
+
+void link_set_rx_queue(Link *link, unsigned packets)
+{
+    link->rx_queue_max = packets;
+}
+
+bool link_wants_group(const Link *link, const uint8_t mac[ETHER_ADDR_LEN])
+{
+    return !link->user || !link->user->wants_group ||
+           link->user->wants_group(link->user_opaque, mac);
+}
+
+bool link_user_address(const Link *link, uint8_t mac[ETHER_ADDR_LEN])
+{
+    return link->user && link->user->address &&
+           link->user->address(link->user_opaque, mac);
+}
+
+/* --- state --------------------------------------------------------------- */
+
+bool link_is_up(const Link *link)
+{
+    return link->admin_up && link->carrier &&
+           (!link->lower || link_is_up(link->lower));
+}
+
+static void link_propagate_state(Link *link)
+{
+    bool up = link_is_up(link);
+
+    if (up == link->up) {
+        return;
+    }
+    link->up = up;
+    if (!up) {
+        /* As a NIC does whose cable is pulled. */
+        unsigned lost = packet_queue_purge(&link->rx_queue);
+
+        link->stats.drops[DROP_LINK_DOWN] += lost;
+    }
+    if (link->user && link->user->link_state) {
+        link->user->link_state(link->user_opaque);
+    }
+    for (GList *l = link->uppers.head; l; l = l->next) {
+        link_propagate_state(l->data);
+    }
+    if (!up) {
+        /* Whoever waits would wait for ever: let it send and see. */
+        link_wake(link);
+    }
+}
+
+void link_set_admin(Link *link, bool up)
+{
+    link->admin_up = up;
+    link_propagate_state(link);
+}
+
+void link_set_carrier(Link *link, bool on)
+{
+    link->carrier = on;
+    link_propagate_state(link);
+}
+
+/* --- down: sending ------------------------------------------------------- */
+
+LinkTx link_drop(Link *link, const Packet *p, DropReason reason)
+{
+    link->stats.drops[reason]++;
+    if (link->platform->trace) {
+        link->platform->trace(&(LinkTrace) {
+            .event = LINK_EVENT_DROP, .link = link, .packet = p,
+            .reason = reason,
+        });
+    }
+    return LINK_TX_DROPPED;
+}
+
+static void link_wait(Link *link, const Packet *p)
+{
+    link_trace(link, LINK_EVENT_BUSY, NULL, p);
+    if (link->lower && !link->waiting) {
+        link->waiting = true;
+        link->waiter_node = (GList) { .data = link };
+        g_queue_push_tail_link(&link->lower->waiters, &link->waiter_node);
+    }
+}
+
+LinkTx link_xmit(Link *link, Packet *p)
+{
+    uint32_t len = p->len;
+    LinkTx tx;
+
+    if (G_UNLIKELY(!link->up)) {
+        tx = link_drop(link, p, DROP_LINK_DOWN);
+    } else {
+        tx = link->ops->xmit(link, p);
+    }
+    if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
+        link_wait(link, p);
+        return tx;
+    }
+    link->stats.tx_packets++;
+    link->stats.tx_bytes += len;
+    return tx;
+}
+
+void link_wake(Link *link)
+{
+    /* Who is refused again goes to the end, for the next wake. */
+    unsigned n = link->waiters.length;
+
+    while (n-- && !g_queue_is_empty(&link->waiters)) {
+        Link *waiter = g_queue_pop_head_link(&link->waiters)->data;
+
+        waiter->waiting = false;
+        link_wake(waiter);
+    }
+    if (link->user && link->user->wake) {
+        link_trace(link, LINK_EVENT_WAKE, NULL, NULL);
+        link->user->wake(link->user_opaque);
+    }
+}
+
+/* --- up: receiving ------------------------------------------------------- */
+
+int link_rx_handler_register(Link *lower, RxHandler *handler, void *data)
+{
+    if (lower->rx_handler) {
+        return -EBUSY;
+    }
+    if (!lower->ops->xmit || lower->user) {
+        return -EINVAL;
+    }
+    lower->rx_handler = handler;
+    lower->rx_handler_data = data;
+    return 0;
+}
+
+void link_rx_handler_unregister(Link *lower)
+{
+    lower->rx_handler = NULL;
+    lower->rx_handler_data = NULL;
+}
+
+static LinkTx link_offer(Link *link, const Packet *p)
+{
+    LinkTx tx = link->user->deliver(link->user_opaque, p);
+
+    link->user_busy = tx == LINK_TX_BUSY;
+    return tx;
+}
+
+static void link_enqueue(Link *link, const Packet *p)
+{
+    if (link->rx_queue.length >= link->rx_queue_max) {
+        link_drop(link, p, DROP_RX_QUEUE);
+        return;
+    }
+    link_trace(link, LINK_EVENT_QUEUE, NULL, p);
+    packet_queue_push(&link->rx_queue, packet_hold(p));
+}
+
+static void link_count_rx(Link *link, const Packet *p)
+{
+    link->stats.rx_packets++;
+    link->stats.rx_bytes += p->len;
+}
+
+/* The frame has arrived: to the user, or to wait for it behind the others. */
+static void link_deliver(Link *link, const Packet *p, bool exact)
+{
+    if (!link->user || !link->user->deliver ||
+        (exact && !link->user->exact)) {
+        link_drop(link, p, DROP_NO_RECEIVER);
+    } else if (!link->up) {
+        link_drop(link, p, DROP_LINK_DOWN);
+    } else if (link->user_busy || !g_queue_is_empty(&link->rx_queue) ||
+               link_offer(link, p) == LINK_TX_BUSY) {
+        link_enqueue(link, p);
+    } else {
+        link_count_rx(link, p);
+    }
+}
+
+void link_receive(Link *link, Packet *p)
+{
+    bool exact = false;
+
+    p->link = link;
+    for (int round = 0; p->link->rx_handler; round++) {
+        Link *here = p->link;
+
+        if (round > LINK_MAX_NEST) {
+            link_drop(here, p, DROP_LOOP);
+            return;
+        }
+        link_count_rx(here, p);
+        switch (here->rx_handler(here, p)) {
+        case RX_HANDLER_CONSUMED:
+            return;
+        case RX_HANDLER_ANOTHER:
+            continue;
+        case RX_HANDLER_EXACT:
+            exact = true;
+            break;
+        case RX_HANDLER_PASS:
+            break;
+        }
+        break;
+    }
+    link_deliver(p->link, p, exact);
+}
+
+/* The user has room again: what waited goes first, a turn at a time. */
+static unsigned link_rx_poll(Poll *poll, unsigned budget)
+{
+    Link *link = (Link *)((char *)poll - offsetof(Link, rx_poll));
+    unsigned done = 0;
+
+    while (done < budget && !g_queue_is_empty(&link->rx_queue)) {
+        Packet *p = packet_queue_pop(&link->rx_queue);
+
+        if (!link->user || link_offer(link, p) == LINK_TX_BUSY) {
+            g_queue_push_head_link(&link->rx_queue, &p->node);
+            break;
+        }
+        link_count_rx(link, p);
+        packet_put(p);
+        done++;
+    }
+    return done;
+}
+
+void link_rx_ready(Link *link)
+{
+    link->user_busy = false;
+    if (!g_queue_is_empty(&link->rx_queue)) {
+        poll_schedule(&link->rx_poll);
+    }
+}

@@ -1,0 +1,213 @@
+/*
+ * Links, their kinds and their receive handlers: the kernel's net_device,
+ * rtnl_link_ops and rx_handler in small
+ *
+ * A link is anything that sends and receives frames.  Frames go down with
+ * link_xmit() and come up with link_receive().  An upper link stands on a
+ * lower one, whose receive handler hands it its frames.  What is above the
+ * topmost link, a NIC or a socket, is that link's user.
+ *
+ *      user                    user
+ *        | link_xmit()           ^ deliver()
+ *        v                       |
+ *      upper link  <-- handler --+
+ *        | link_xmit()           |
+ *        v                       |
+ *      lower link --------- link_receive()
+ *
+ * Everything runs in one thread.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LIBVLINK_LINK_H
+#define LIBVLINK_LINK_H
+
+#include <errno.h>
+
+#include "platform.h"
+#include "queue.h"
+#include "sched.h"
+
+#define LINK_MAX_NEST 8         /* as the kernel's MAX_NEST_DEV */
+#define LINK_RX_QUEUE 1024      /* packets */
+
+/* The errors' code is a positive errno value. */
+#define LINK_ERROR link_error_quark()
+GQuark link_error_quark(void);
+
+typedef enum LinkTx {
+    LINK_TX_OK,                 /* the frame was taken */
+    LINK_TX_DROPPED,            /* the frame was taken, dropped and counted */
+    LINK_TX_BUSY,               /* not taken: keep it, there will be a wake */
+} LinkTx;
+
+typedef enum RxHandlerResult {
+    RX_HANDLER_CONSUMED,        /* the handler took care of the frame */
+    RX_HANDLER_ANOTHER,         /* it changed p->link: go round again */
+    RX_HANDLER_EXACT,           /* only for a user who wants exact matches */
+    RX_HANDLER_PASS,            /* for the link's user */
+} RxHandlerResult;
+
+/* May rewrite @p, which is a private view of the frame's bytes. */
+typedef RxHandlerResult RxHandler(Link *lower, Packet *p);
+
+/*
+ * A kind of link.  newlink() checks @config itself: what it refuses, it
+ * refuses with one sentence in @err and a negative errno, and leaves nothing
+ * behind.  dellink() undoes it in any state.
+ */
+typedef struct LinkOps {
+    const char *kind;
+    size_t priv_size;           /* of link_priv(), zeroed before newlink() */
+    int (*newlink)(Link *link, const void *config, GError **err);
+    void (*dellink)(Link *link);
+    /* NULL: cannot change.  All of @config or nothing. */
+    int (*changelink)(Link *link, const void *config, GError **err);
+    /* Send @p, whose view may be rewritten.  Count drops by link_drop(). */
+    LinkTx (*xmit)(Link *link, Packet *p);
+    /* Append "name=value" pairs, comma separated, for people. */
+    void (*fill_info)(const Link *link, GString *out);
+} LinkOps;
+
+/* What is above a link.  All of it may be NULL. */
+typedef struct LinkUserOps {
+    /* Take @p: LINK_TX_OK, or LINK_TX_BUSY until link_rx_ready(). */
+    LinkTx (*deliver)(void *opaque, const Packet *p);
+    /* Does it listen to this group address?  NULL: to all of them. */
+    bool (*wants_group)(void *opaque, const uint8_t mac[ETHER_ADDR_LEN]);
+    /* The user's own MAC address, if it has one; false: not known. */
+    bool (*address)(void *opaque, uint8_t mac[ETHER_ADDR_LEN]);
+    /* A frame was refused with LINK_TX_BUSY; now there may be room. */
+    void (*wake)(void *opaque);
+    /* The link went up or down: link_is_up() tells. */
+    void (*link_state)(void *opaque);
+    /* Wants frames that a handler marked RX_HANDLER_EXACT, too. */
+    bool exact;
+} LinkUserOps;
+
+struct Link {
+    /* readable by all, written by link.c */
+    const LinkOps *ops;
+    const LinkPlatform *platform;
+    char *name;
+    Link *lower;
+    GQueue uppers;              /* of Link */
+    Link *pair;                 /* other end of a wire, see link_join() */
+    Poller *poller;             /* of the lowest link, shared upwards */
+    LinkStats stats;
+    bool admin_up;
+    bool carrier;
+
+    /* link.c's own */
+    RxHandler *rx_handler;
+    void *rx_handler_data;
+    const LinkUserOps *user;
+    void *user_opaque;
+    GQueue rx_queue;            /* frames that the user had no room for */
+    unsigned rx_queue_max;
+    Poll rx_poll;
+    bool user_busy;
+    GQueue waiters;             /* uppers that were told BUSY */
+    bool waiting;               /* this link is in lower->waiters */
+    bool up;                    /* what the user was told last */
+    GList upper_node, waiter_node;
+    void *priv;
+};
+
+/* -EEXIST where the name is taken.  @ops stays the caller's, for good. */
+int link_kind_register(const LinkOps *ops);
+const LinkOps *link_kind_find(const char *kind);
+
+/*
+ * Make a link of @kind named @name on top of @lower, NULL for a root.  Fails
+ * with NULL and @err: ENODEV no such kind, EMLINK nested deeper than
+ * LINK_MAX_NEST, or what the kind's newlink() says.
+ */
+Link *link_new(const LinkPlatform *platform, const char *kind,
+               const char *name, Link *lower, const void *config,
+               GError **err);
+
+/* Delete @link.  Nothing may stand on it any more. */
+void link_del(Link *link);
+
+/* -EOPNOTSUPP where the kind cannot, else what the kind says. */
+int link_change(Link *link, const void *config, GError **err);
+
+static inline void *link_priv(const Link *link)
+{
+    return link->priv;
+}
+
+/* The user above @link, from now on; NULL @ops for none. */
+void link_set_user(Link *link, const LinkUserOps *ops, void *opaque);
+
+/* Frames that may wait for the user, in packets. */
+void link_set_rx_queue(Link *link, unsigned packets);
+
+/*
+ * -EBUSY where @lower has a handler; -EINVAL where it may not have one: its
+ * kind has no xmit, or somebody uses its frames already.
+ */
+int link_rx_handler_register(Link *lower, RxHandler *handler, void *data);
+void link_rx_handler_unregister(Link *lower);
+
+static inline void *link_rx_handler_data(const Link *lower)
+{
+    return lower->rx_handler_data;
+}
+
+/*
+ * @a and @b are the two ends of one wire: frames that one delivers, the other
+ * sends.  -ELOOP where they are connected already, so that broadcast would go
+ * round for ever; -EBUSY where one of them has such a wire; -EMLINK where
+ * what stands on them would be nested too deep.  link_del() takes it apart.
+ */
+int link_join(Link *a, Link *b);
+
+/* Is there a way from @a to @b over lower links, upper links and wires? */
+bool link_is_connected(const Link *a, const Link *b);
+
+/*
+ * Send @p out of @link.  After LINK_TX_BUSY the user's wake() is called once
+ * when there may be room again.
+ */
+LinkTx link_xmit(Link *link, Packet *p);
+
+/* @link, which has answered BUSY, can send again: wake who waits, in turn. */
+void link_wake(Link *link);
+
+/*
+ * A frame came in on @link.  It goes through the receive handlers to the user
+ * of the link that they choose, or into that link's bounded queue.
+ */
+void link_receive(Link *link, Packet *p);
+
+/* The user, who was busy, takes frames again. */
+void link_rx_ready(Link *link);
+
+/* Count @p under @reason on @link.  Returns LINK_TX_DROPPED. */
+LinkTx link_drop(Link *link, const Packet *p, DropReason reason);
+
+/*
+ * Administrative state (set_link) and carrier.  A link is up when both are
+ * and its lower link is up; changes go to the users of all links above.
+ */
+void link_set_admin(Link *link, bool up);
+void link_set_carrier(Link *link, bool on);
+bool link_is_up(const Link *link);
+
+bool link_wants_group(const Link *link, const uint8_t mac[ETHER_ADDR_LEN]);
+bool link_user_address(const Link *link, uint8_t mac[ETHER_ADDR_LEN]);
+
+static inline void link_trace(const Link *link, LinkEvent event,
+                              const Link *other, const Packet *p)
+{
+    if (link->platform->trace) {
+        link->platform->trace(&(LinkTrace) {
+            .event = event, .link = link, .other = other, .packet = p,
+        });
+    }
+}
+
+#endif

@@ -1,0 +1,201 @@
+/*
+ * A frame: borrowed bytes, an optional virtio-net header, parsed layers
+ *
+ * Borrowed until held: a Packet points into its sender's memory and is good
+ * until the call that it was handed to returns.  Whoever must keep it calls
+ * packet_hold(), which copies the bytes once; later holds share that copy.
+ *
+ * The bytes themselves are never written: a sender may be a guest that is
+ * watching, and a held copy may have other readers.  Whoever rewrites a
+ * header gets the front of the frame copied into the Packet (packet_cow_head),
+ * or the whole of it into a copy of its own (packet_copy).
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LIBVLINK_PACKET_H
+#define LIBVLINK_PACKET_H
+
+#include <sys/uio.h>
+
+#include "ipaddr.h"
+#include "stats.h"
+
+#define PACKET_MAX_LEN      65575   /* tagged Ethernet + IPv6 + 65535 - 40 */
+#define PACKET_SCRATCH_LEN  64      /* fits a doubly tagged ARP frame */
+#define PACKET_HEAD_LEN     14      /* destination, source, Ethertype */
+
+typedef struct Link Link;
+
+/* What the frame is to somebody who demultiplexes by address. */
+typedef enum PacketKind {
+    PACKET_OTHER,               /* nothing below knows */
+    PACKET_ARP,                 /* src: sender, dst: target */
+    PACKET_RARP,
+    PACKET_IPV4,
+    PACKET_IPV6,
+    PACKET_ND,                  /* IPv6 too: RFC 4861's five messages */
+    PACKET_DHCP_REQUEST,        /* IPv4 too: BOOTP/DHCP, client to server */
+    PACKET_DHCP_REPLY,          /* IPv4 too: server to client */
+} PacketKind;
+
+typedef enum NdType {
+    ND_ROUTER_SOLICIT = 133,
+    ND_ROUTER_ADVERT = 134,
+    ND_NEIGHBOUR_SOLICIT = 135,
+    ND_NEIGHBOUR_ADVERT = 136,
+    ND_REDIRECT = 137,
+} NdType;
+
+#define IP_PROTO_UNKNOWN 255    /* reserved by IANA */
+
+typedef struct PacketLayers {
+    uint8_t kind;               /* PacketKind */
+    uint8_t ip_proto;           /* upper layer, IP_PROTO_UNKNOWN if none */
+    uint8_t nd_type;            /* NdType of a PACKET_ND */
+    bool fragment;
+    uint16_t ethertype;         /* behind the tags, host byte order */
+    uint16_t l3;                /* offset of the network header */
+    uint16_t l4;                /* of the upper layer's, 0: not in this frame */
+    uint16_t arp_op;
+    uint16_t src_port;          /* TCP and UDP, host byte order */
+    uint16_t dst_port;
+    uint32_t end;               /* offset behind the network layer's payload */
+    IpAddr src;                 /* who says that it sends this */
+    IpAddr dst;                 /* whom it is for: ARP and solicitation target */
+    IpAddr target;              /* of neighbour solicitation, advertisement */
+} PacketLayers;
+
+/* The fields of virtio's struct virtio_net_hdr (virtio 1.2, 5.1.6). */
+typedef struct PacketVnet {
+    uint8_t flags;
+    uint8_t gso_type;
+    uint16_t hdr_len;
+    uint16_t gso_size;
+    uint16_t csum_start;
+    uint16_t csum_offset;
+} PacketVnet;
+
+#define PACKET_VNET_NEEDS_CSUM 1
+
+typedef struct PacketBuf PacketBuf;
+
+typedef struct Packet {
+    /* The frame is head, then tail without its first tail_off bytes. */
+    const uint8_t *head;
+    const struct iovec *tail;
+    uint32_t head_len;
+    uint32_t tail_off;
+    uint32_t tail_cnt;
+    uint32_t len;               /* of the whole frame, without virtio header */
+    Link *link;                 /* that it is on now, as skb->dev */
+    PacketBuf *buf;             /* what head and tail point to, when held */
+    bool has_vnet;
+    PacketVnet vnet;            /* host byte order */
+    PacketLayers layers;        /* after packet_parse() */
+    GList node;                 /* for the one queue that holds it */
+    uint8_t scratch[PACKET_SCRATCH_LEN];
+} Packet;
+
+/* BOOTP fields that demultiplexing needs, RFC 2131. */
+typedef struct DhcpMessage {
+    uint8_t chaddr[ETHER_ADDR_LEN];
+    uint32_t xid;               /* as on the wire */
+    IpAddr yiaddr;
+    bool relayed;               /* giaddr is set */
+    bool broadcast;             /* "answer by broadcast" is set */
+    uint8_t type;               /* option 53, 0 where there is none */
+    uint32_t lease;             /* option 51 in seconds, 0 where none */
+} DhcpMessage;
+
+#define DHCPACK 5
+#define DHCP_FLAGS_OFFSET 10    /* in the BOOTP message */
+#define DHCP_CHADDR_OFFSET 28
+
+/*
+ * Make @p a view of @iov, the frame without any virtio-net header.  The
+ * Packet borrows both the vector and the bytes.
+ */
+void packet_init(Packet *p, const struct iovec *iov, unsigned cnt);
+
+/*
+ * Parse the frame into p->layers: Ethernet, up to two 802.1Q or 802.1ad
+ * tags, ARP (RFC 826), IPv4 (RFC 791), IPv6 and at most eight extension
+ * headers (RFC 8200), TCP and UDP ports, neighbour discovery with its options
+ * (RFC 4861), BOOTP's ports.  Never reads past the frame.  Answers DROP_NONE,
+ * or why no receiver should have to see this frame.
+ */
+DropReason packet_parse(Packet *p);
+
+/* Parse the BOOTP message of a PACKET_DHCP_*; false where it is malformed. */
+bool packet_parse_dhcp(const Packet *p, DhcpMessage *m);
+
+/*
+ * @len bytes at @off: in place where they lie in one piece, else copied to
+ * @buf; NULL where the frame is shorter.
+ */
+const void *packet_peek_slow(const Packet *p, uint32_t off, uint32_t len,
+                             void *buf);
+
+static inline const void *packet_peek(const Packet *p, uint32_t off,
+                                      uint32_t len, void *buf)
+{
+    if (G_LIKELY(off + len <= p->head_len)) {
+        return p->head + off;
+    }
+    return packet_peek_slow(p, off, len, buf);
+}
+
+/* The Ethernet header of a frame that packet_parse() accepted. */
+static inline const uint8_t *packet_dst_mac(const Packet *p)
+{
+    return p->head;
+}
+
+static inline const uint8_t *packet_src_mac(const Packet *p)
+{
+    return p->head + ETHER_ADDR_LEN;
+}
+
+/*
+ * Write head and tail to @iov, of which @max elements are free.  Returns how
+ * many were used, or -ENOBUFS.
+ */
+int packet_to_iov(const Packet *p, struct iovec *iov, int max);
+
+/* Copy the whole frame to @dst, which has room for p->len bytes. */
+void packet_copy_bytes(const Packet *p, void *dst);
+
+/* Make @dst a second view of the same bytes; it borrows from @src. */
+void packet_view(Packet *dst, const Packet *src);
+
+/*
+ * Make the first @len bytes, at most PACKET_SCRATCH_LEN and at most p->len,
+ * the Packet's own and writable.  What was borrowed stays as it is.
+ */
+uint8_t *packet_cow_head(Packet *p, uint32_t len);
+
+/*
+ * A Packet that stays: a reference to what is held already, else a copy.
+ * Free with packet_put().
+ */
+Packet *packet_hold(const Packet *p);
+
+/*
+ * A held Packet whose bytes, at *@data, are its own and may be written until
+ * it is held a second time.  Free with packet_put().
+ */
+Packet *packet_copy(const Packet *p, uint8_t **data);
+
+/* Give back what packet_hold() or packet_copy() gave; NULL is fine. */
+void packet_put(Packet *p);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Packet, packet_put)
+
+/*
+ * One line for people, as tcpdump would put it, for a frame that was parsed.
+ * Returns @out.
+ */
+char *packet_describe(const Packet *p, char *out, size_t size);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * Whose turn it is
+ *
+ * Deferred work runs in polls with a budget, as Linux's NAPI does it: whoever
+ * has work schedules its Poll, a round serves the scheduled ones in turn, at
+ * most POLL_WEIGHT units each and POLL_BUDGET together, and gives the main
+ * loop a chance before the next round.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LIBVLINK_SCHED_H
+#define LIBVLINK_SCHED_H
+
+#include "platform.h"
+
+#define POLL_WEIGHT 64
+#define POLL_BUDGET 300
+
+typedef struct Poller Poller;
+typedef struct Poll Poll;
+
+/*
+ * Do at most about @budget frames' work.  Returns the units done, at least
+ * @budget where there is more to do, and then is called again.
+ */
+typedef unsigned PollFunc(Poll *poll, unsigned budget);
+
+struct Poll {
+    PollFunc *func;
+    Poller *poller;
+    GList node;                 /* data: this Poll, while it is scheduled */
+};
+
+/* One round-robin of Polls, on one work item of @platform. */
+Poller *poller_new(const LinkPlatform *platform);
+void poller_free(Poller *poller);
+
+void poll_init(Poll *poll, Poller *poller, PollFunc *func);
+
+/* Have @poll called soon; scheduled twice is scheduled once. */
+void poll_schedule(Poll *poll);
+
+/* Never call @poll again, unless it is scheduled again. */
+void poll_cancel(Poll *poll);
+
+#endif

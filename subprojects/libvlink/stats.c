@@ -1,0 +1,30 @@
+/*
+ * Counters of a link, and the reasons for which a frame can be dropped
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <stddef.h>
+
+#include "stats.h"
+
+static const char *const names[DROP__MAX] = {
+#define X(id, name, text) [DROP_##id] = name,
+    DROP_REASONS(X)
+#undef X
+};
+
+const char *drop_reason_name(DropReason reason)
+{
+    return reason > DROP_NONE && reason < DROP__MAX ? names[reason] : NULL;
+}
+
+uint64_t link_stats_drops(const LinkStats *stats)
+{
+    uint64_t sum = 0;
+
+    for (int i = DROP_NONE + 1; i < DROP__MAX; i++) {
+        sum += stats->drops[i];
+    }
+    return sum;
+}

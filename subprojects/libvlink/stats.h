@@ -1,0 +1,60 @@
+/*
+ * Counters of a link, and the reasons for which a frame can be dropped
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LIBVLINK_STATS_H
+#define LIBVLINK_STATS_H
+
+#include <stdint.h>
+
+/*
+ * Every drop has exactly one of these reasons.  X(identifier, name, text):
+ * the name is what users see and must never change its meaning.
+ */
+#define DROP_REASONS(X)                                                      \
+    X(TRUNCATED,    "truncated",      "ends before its headers do")          \
+    X(OVERSIZED,    "oversized",      "is longer than a frame can be")       \
+    X(BAD_HEADER,   "bad-header",     "a length or version field lies")      \
+    X(BAD_FRAGMENT, "bad-fragment",   "a fragment overlaps a header, ends "  \
+                                      "past 65535 or hides a header")        \
+    X(BAD_SOURCE,   "bad-source",     "source MAC is a group or zero")       \
+    X(FOREIGN_MAC,  "foreign-mac",    "source MAC is not the port's (l2)")   \
+    X(NOT_OWNED,    "not-owned",      "source address belongs to another "   \
+                                      "slave")                               \
+    X(TO_ITSELF,    "to-itself",      "sender owns the destination")         \
+    X(PRIVATE,      "private",        "private: siblings do not talk")       \
+    X(NO_OWNER,     "no-owner",       "no slave owns the destination")       \
+    X(NOT_FOR_US,   "not-for-us",     "destination MAC is nobody's here")    \
+    X(REFLECTED,    "reflected",      "our own broadcast came back")         \
+    X(BACKLOG,      "backlog-full",   "broadcast backlog is full")           \
+    X(RX_QUEUE,     "rx-queue-full",  "receiver takes no frames and its "    \
+                                      "queue is full")                       \
+    X(LINK_DOWN,    "link-down",      "link or the one below it is down")    \
+    X(NO_RECEIVER,  "no-receiver",    "nothing is attached to the link")     \
+    X(LOOP,         "loop",           "passed too many receive handlers")
+
+typedef enum DropReason {
+    DROP_NONE,
+#define X(id, name, text) DROP_##id,
+    DROP_REASONS(X)
+#undef X
+    DROP__MAX
+} DropReason;
+
+typedef struct LinkStats {
+    uint64_t rx_packets;        /* towards the link's user */
+    uint64_t rx_bytes;
+    uint64_t tx_packets;        /* from the link's user, accepted */
+    uint64_t tx_bytes;
+    uint64_t drops[DROP__MAX];
+} LinkStats;
+
+/* Name of @reason, a static string; NULL where @reason is not a reason. */
+const char *drop_reason_name(DropReason reason);
+
+/* Sum of all drops. */
+uint64_t link_stats_drops(const LinkStats *stats);
+
+#endif
