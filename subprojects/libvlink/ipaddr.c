@@ -63,28 +63,27 @@ bool ip_prefix_parse(const char *text, IpPrefix *prefix, GError **err)
 
     if (!part[0] || !ip_parse(part[0], &prefix->addr)) {
         g_set_error(err, LINK_ERROR, EINVAL,
-                    "'%s' is not an IPv4 or IPv6 address or prefix", text);
+                    "it is not an IPv4 or IPv6 address or prefix");
         return false;
     }
     len = ip_bits(prefix->addr.family);
     if (part[1] && !g_ascii_string_to_unsigned(part[1], 10, 1, len, &len,
                                                NULL)) {
         g_set_error(err, LINK_ERROR, EINVAL,
-                    "'%s' has a prefix length that is not between 1 and %u",
-                    text, ip_bits(prefix->addr.family));
+                    "its prefix length is not between 1 and %u",
+                    ip_bits(prefix->addr.family));
         return false;
     }
     prefix->len = len;
     masked = ip_mask(&prefix->addr, prefix->len);
     if (!ip_equal(&masked, &prefix->addr)) {
         g_set_error(err, LINK_ERROR, EINVAL,
-                    "'%s' has bits set behind its prefix length", text);
+                    "it has bits set behind its prefix length");
         return false;
     }
     if (!ip_is_ownable(&prefix->addr)) {
         g_set_error(err, LINK_ERROR, EINVAL,
-                    "'%s' is not a unicast address that a guest can own",
-                    text);
+                    "it is not a unicast address that a guest can own");
         return false;
     }
     return true;

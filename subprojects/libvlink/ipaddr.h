@@ -93,8 +93,8 @@ IpAddr ip_link_local_from_mac(const uint8_t mac[ETHER_ADDR_LEN]);
 IpAddr ip_mask(const IpAddr *a, uint8_t len);
 
 /*
- * Parse "ADDRESS" or "ADDRESS/LENGTH".  False, with @err set to one sentence
- * that quotes @text, where it is neither, or where host bits are set.
+ * Parse "ADDRESS" or "ADDRESS/LENGTH".  False, with @err set to what is wrong
+ * with "it", where it is neither, has host bits set, or can be owned by nobody.
  */
 bool ip_prefix_parse(const char *text, IpPrefix *prefix, GError **err);
 

@@ -348,11 +348,20 @@ void link_rx_handler_unregister(Link *lower)
     lower->rx_handler_data = NULL;
 }
 
+static void link_count_rx(Link *link, const Packet *p)
+{
+    link->stats.rx_packets++;
+    link->stats.rx_bytes += p->len;
+}
+
 static LinkTx link_offer(Link *link, const Packet *p)
 {
     LinkTx tx = link->user->deliver(link->user_opaque, p);
 
     link->user_busy = tx == LINK_TX_BUSY;
+    if (tx == LINK_TX_OK) {
+        link_count_rx(link, p);
+    }
     return tx;
 }
 
@@ -366,12 +375,6 @@ static void link_enqueue(Link *link, const Packet *p)
     packet_queue_push(&link->rx_queue, packet_hold(p));
 }
 
-static void link_count_rx(Link *link, const Packet *p)
-{
-    link->stats.rx_packets++;
-    link->stats.rx_bytes += p->len;
-}
-
 /* The frame has arrived: to the user, or to wait for it behind the others. */
 static void link_deliver(Link *link, const Packet *p, bool exact)
 {
@@ -383,8 +386,6 @@ static void link_deliver(Link *link, const Packet *p, bool exact)
     } else if (link->user_busy || !g_queue_is_empty(&link->rx_queue) ||
                link_offer(link, p) == LINK_TX_BUSY) {
         link_enqueue(link, p);
-    } else {
-        link_count_rx(link, p);
     }
 }
 
@@ -430,7 +431,6 @@ static unsigned link_rx_poll(Poll *poll, unsigned budget)
             g_queue_push_head_link(&link->rx_queue, &p->node);
             break;
         }
-        link_count_rx(link, p);
         packet_put(p);
         done++;
     }

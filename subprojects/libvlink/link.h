@@ -72,7 +72,10 @@ typedef struct LinkOps {
 
 /* What is above a link.  All of it may be NULL. */
 typedef struct LinkUserOps {
-    /* Take @p: LINK_TX_OK, or LINK_TX_BUSY until link_rx_ready(). */
+    /*
+     * Take @p: LINK_TX_OK, or LINK_TX_DROPPED after link_drop(), or
+     * LINK_TX_BUSY until link_rx_ready().
+     */
     LinkTx (*deliver)(void *opaque, const Packet *p);
     /* Does it listen to this group address?  NULL: to all of them. */
     bool (*wants_group)(void *opaque, const uint8_t mac[ETHER_ADDR_LEN]);
@@ -141,6 +144,11 @@ static inline void *link_priv(const Link *link)
 
 /* The user above @link, from now on; NULL @ops for none. */
 void link_set_user(Link *link, const LinkUserOps *ops, void *opaque);
+
+static inline void *link_user_opaque(const Link *link)
+{
+    return link->user_opaque;
+}
 
 /* Frames that may wait for the user, in packets. */
 void link_set_rx_queue(Link *link, unsigned packets);

@@ -1,0 +1,70 @@
+/*
+ * info ipvlan
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "monitor/hmp.h"
+#include "monitor/monitor.h"
+#include "qapi/qapi-commands-net.h"
+
+static void print_row(Monitor *mon, const char *name, const char *mac,
+                      bool up, const IpvlanStats *stats)
+{
+    uint64_t drops = 0;
+
+    for (IpvlanDropList *d = stats->drops; d; d = d->next) {
+        drops += d->value->packets;
+    }
+    monitor_printf(mon, "  %-10s %-17s %-4s %8" PRIu64 " %9" PRIu64
+                   " %8" PRIu64 " %9" PRIu64 " %5" PRIu64 "\n",
+                   name, mac, up ? "up" : "down",
+                   stats->rx_packets, stats->rx_bytes,
+                   stats->tx_packets, stats->tx_bytes, drops);
+}
+
+static void print_drops(Monitor *mon, const IpvlanStats *stats)
+{
+    for (IpvlanDropList *d = stats->drops; d; d = d->next) {
+        monitor_printf(mon, "      dropped: %" PRIu64 " %s\n",
+                       d->value->packets, d->value->reason);
+    }
+}
+
+static void print_slave(Monitor *mon, const IpvlanSlaveStatus *slave)
+{
+    print_row(mon, slave->id, slave->mac ?: "-", slave->link_up,
+              slave->stats);
+    for (IpvlanAddressList *a = slave->addresses; a; a = a->next) {
+        monitor_printf(mon, "      %s (%s", a->value->address,
+                       IpvlanAddressOrigin_str(a->value->origin));
+        if (a->value->has_idle) {
+            monitor_printf(mon, ", age %" PRId64 " s, idle %" PRId64 " s",
+                           a->value->age, a->value->idle);
+        }
+        monitor_printf(mon, ")\n");
+    }
+    print_drops(mon, slave->stats);
+}
+
+void hmp_info_ipvlan(Monitor *mon, const QDict *qdict)
+{
+    g_autoptr(IpvlanPortStatusList) list = qmp_query_ipvlan(NULL);
+
+    for (IpvlanPortStatusList *l = list; l; l = l->next) {
+        const IpvlanPortStatus *port = l->value;
+
+        monitor_printf(mon, "%s: mode %s, flag %s, backlog %u\n",
+                       port->master, NetdevIpvlanMode_str(port->mode),
+                       NetdevIpvlanFlag_str(port->flag), port->backlog);
+        monitor_printf(mon, "  %-10s %-17s %-4s %8s %9s %8s %9s %5s\n",
+                       "", "MAC", "link", "rx pkts", "rx bytes", "tx pkts",
+                       "tx bytes", "drops");
+        print_row(mon, port->master, port->mac, port->link_up, port->stats);
+        print_drops(mon, port->stats);
+        for (IpvlanSlaveStatusList *s = port->slaves; s; s = s->next) {
+            print_slave(mon, s->value);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+/*
+ * -netdev ipvlan: its options
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "hw/net/vlink/endpoint.h"
+#include "hw/net/vlink/ipvlan.h"
+#include "libvlink/ipvlan/ipvlan.h"
+#include "net/util.h"
+#include "qapi/error.h"
+#include "qapi/qapi-types-net.h"
+
+#define RX_QUEUE_MAX 65536
+
+/* The schema's enumerations and the library's are the same. */
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_MODE_L2 != IPVLAN_L2);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_MODE_L2_MACNAT != IPVLAN_L2_MACNAT);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_FLAG_BRIDGE != IPVLAN_BRIDGE);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_FLAG_PRIVATE != IPVLAN_PRIVATE);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_FLAG_VEPA != IPVLAN_VEPA);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_LEARN_OFF != IPVLAN_LEARN_OFF);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_LEARN_DHCP != IPVLAN_LEARN_DHCP);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_LEARN_ON != IPVLAN_LEARN_ON);
+
+static VlinkDriver ipvlan_driver = {
+    .kind = "ipvlan",
+    .type = NET_CLIENT_DRIVER_IPVLAN,
+};
+
+/* The options, and what an IpvlanConfig points to. */
+typedef struct Parsed {
+    IpvlanConfig config;
+    IpvlanMode mode;
+    IpvlanFlag flag;
+    uint8_t mac[ETHER_ADDR_LEN];
+    uint8_t default_mac[ETHER_ADDR_LEN];
+    GArray *addrs;              /* of IpPrefix */
+} Parsed;
+
+static bool parse_mac(const char *text, uint8_t *mac, Error **errp)
+{
+    if (net_parse_macaddr(mac, text) < 0) {
+        error_setg(errp, "mac=%s: it is not a MAC address", text);
+        return false;
+    }
+    if (mac_is_group(mac) || mac_is_zero(mac)) {
+        error_setg(errp, "mac=%s: it is not a unicast MAC address", text);
+        return false;
+    }
+    return true;
+}
+
+static bool parse_addrs(strList *list, GArray *addrs, Error **errp)
+{
+    for (; list; list = list->next) {
+        g_autoptr(GError) err = NULL;
+        IpPrefix prefix;
+
+        if (!ip_prefix_parse(list->value, &prefix, &err)) {
+            error_setg(errp, "addr=%s: %s", list->value, err->message);
+            return false;
+        }
+        g_array_append_val(addrs, prefix);
+    }
+    return true;
+}
+
+static bool check_range(const char *option, uint32_t value, uint32_t max,
+                        Error **errp)
+{
+    if (value < 1 || value > max) {
+        error_setg(errp, "%s=%u: it has to be between 1 and %u", option,
+                   value, max);
+        return false;
+    }
+    return true;
+}
+
+static bool parse_port(const NetdevIpvlanOptions *opts, Parsed *parsed,
+                       Error **errp)
+{
+    IpvlanConfig *config = &parsed->config;
+
+    if (opts->has_mode) {
+        parsed->mode = (IpvlanMode)opts->mode;
+        config->mode = &parsed->mode;
+    }
+    if (opts->has_flag) {
+        parsed->flag = (IpvlanFlag)opts->flag;
+        config->flag = &parsed->flag;
+    }
+    if (opts->mac) {
+        if (!parse_mac(opts->mac, parsed->mac, errp)) {
+            return false;
+        }
+        config->mac = parsed->mac;
+    }
+    vlink_default_mac(opts->master, parsed->default_mac);
+    config->default_mac = parsed->default_mac;
+    return true;
+}
+
+static bool parse_slave(const NetdevIpvlanOptions *opts, Parsed *parsed,
+                        Error **errp)
+{
+    IpvlanConfig *config = &parsed->config;
+
+    if (!parse_addrs(opts->addr, parsed->addrs, errp)) {
+        return false;
+    }
+    config->addrs = (const IpPrefix *)parsed->addrs->data;
+    config->n_addrs = parsed->addrs->len;
+    config->learn = opts->has_learn ? (IpvlanLearn)opts->learn :
+                    opts->addr ? IPVLAN_LEARN_OFF : IPVLAN_LEARN_ON;
+    config->max_addrs = opts->has_max_addrs ? opts->max_addrs
+                                            : IPVLAN_MAX_ADDRS;
+    config->is_default = opts->q_default;
+    return check_range("max-addrs", config->max_addrs, IPVLAN_MAX_ADDRS_LIMIT,
+                       errp) &&
+           (!opts->has_rx_queue ||
+            check_range("rx-queue", opts->rx_queue, RX_QUEUE_MAX, errp));
+}
+
+int net_init_ipvlan(const Netdev *netdev, const char *name,
+                    NetClientState *peer, Error **errp)
+{
+    const NetdevIpvlanOptions *opts = &netdev->u.ipvlan;
+    g_autoptr(GArray) addrs = g_array_new(false, false, sizeof(IpPrefix));
+    Parsed parsed = { .addrs = addrs };
+    VlinkOptions vlink = {
+        .id = name,
+        .master = opts->master,
+        .netdev = opts->netdev,
+        .peer = peer,
+        .rx_queue = opts->rx_queue,
+        .config = &parsed.config,
+    };
+
+    ipvlan_register();
+    if (!parse_port(opts, &parsed, errp) ||
+        !parse_slave(opts, &parsed, errp)) {
+        return -1;
+    }
+    return vlink_new(&ipvlan_driver, &vlink, errp) ? 0 : -1;
+}

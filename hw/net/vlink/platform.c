@@ -1,0 +1,232 @@
+/*
+ * What libvlink needs from QEMU: time, deferral, randomness, traces
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "crypto/random.h"
+#include "hw/net/vlink/endpoint.h"
+#include "libvlink/ipvlan/ipvlan.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "qemu/uuid.h"
+#include "system/system.h"
+#include "trace.h"
+
+/* --- time and deferral --------------------------------------------------- */
+
+struct LinkWork {
+    QEMUBH *bh;
+    QEMUTimer *timer;
+};
+
+/*
+ * The virtual clock stands still while the machine does: a guest that is
+ * stopped does not lose its addresses for being quiet.
+ */
+static int64_t vlink_now(void)
+{
+    return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+}
+
+static LinkWork *vlink_work_new(void (*fn)(void *opaque), void *opaque)
+{
+    LinkWork *work = g_new(LinkWork, 1);
+
+    work->bh = qemu_bh_new(fn, opaque);
+    work->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, fn, opaque);
+    return work;
+}
+
+static void vlink_work_at(LinkWork *work, int64_t when)
+{
+    if (when <= vlink_now()) {
+        qemu_bh_schedule(work->bh);
+    } else {
+        timer_mod(work->timer, when);
+    }
+}
+
+static void vlink_work_free(LinkWork *work)
+{
+    qemu_bh_delete(work->bh);
+    timer_free(work->timer);
+    g_free(work);
+}
+
+static void vlink_random(void *buf, size_t len)
+{
+    qcrypto_random_bytes(buf, len, &error_abort);
+}
+
+/* --- traces -------------------------------------------------------------- */
+
+#define FRAME_STR_MAX 256
+
+static void trace_frame(const LinkTrace *t)
+{
+    const char *other = t->other ? t->other->name : "";
+    const char *name = t->link->name;
+    char frame[FRAME_STR_MAX];
+
+    packet_describe(t->packet, frame, sizeof(frame));
+    switch (t->event) {
+    case LINK_EVENT_SEND:
+        trace_ipvlan_send(name, other, frame);
+        break;
+    case LINK_EVENT_FORWARD:
+        trace_ipvlan_forward(name, other, frame);
+        break;
+    case LINK_EVENT_RECEIVE:
+        trace_ipvlan_receive(name, other, frame);
+        break;
+    case LINK_EVENT_DEFER:
+        trace_ipvlan_defer(name, frame);
+        break;
+    case LINK_EVENT_QUEUE:
+        trace_ipvlan_queue(name, frame);
+        break;
+    case LINK_EVENT_BUSY:
+        trace_ipvlan_busy(name, frame);
+        break;
+    case LINK_EVENT_DROP:
+        trace_ipvlan_drop(name, drop_reason_name(t->reason), frame);
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static void trace_addr(const LinkTrace *t)
+{
+    char addr[IP_STR_MAX];
+
+    ip_prefix_format(t->addr, addr);
+    switch (t->event) {
+    case LINK_EVENT_LEARN:
+        trace_ipvlan_learn(t->link->name, addr);
+        break;
+    case LINK_EVENT_EXPIRE:
+        trace_ipvlan_expire(t->link->name, addr);
+        break;
+    default:
+        trace_ipvlan_contest(t->link->name, t->other->name, addr);
+        break;
+    }
+}
+
+/* Somebody is watching: only then is it worth to describe the frame. */
+static bool traced(LinkEvent event)
+{
+    switch (event) {
+    case LINK_EVENT_SEND:
+        return trace_event_get_state_backends(TRACE_IPVLAN_SEND);
+    case LINK_EVENT_FORWARD:
+        return trace_event_get_state_backends(TRACE_IPVLAN_FORWARD);
+    case LINK_EVENT_RECEIVE:
+        return trace_event_get_state_backends(TRACE_IPVLAN_RECEIVE);
+    case LINK_EVENT_DEFER:
+        return trace_event_get_state_backends(TRACE_IPVLAN_DEFER);
+    case LINK_EVENT_QUEUE:
+        return trace_event_get_state_backends(TRACE_IPVLAN_QUEUE);
+    case LINK_EVENT_BUSY:
+        return trace_event_get_state_backends(TRACE_IPVLAN_BUSY);
+    case LINK_EVENT_WAKE:
+        return trace_event_get_state_backends(TRACE_IPVLAN_WAKE);
+    case LINK_EVENT_DROP:
+        return trace_event_get_state_backends(TRACE_IPVLAN_DROP);
+    case LINK_EVENT_LEARN:
+        return trace_event_get_state_backends(TRACE_IPVLAN_LEARN);
+    case LINK_EVENT_EXPIRE:
+        return trace_event_get_state_backends(TRACE_IPVLAN_EXPIRE);
+    case LINK_EVENT_CONTEST:
+        return trace_event_get_state_backends(TRACE_IPVLAN_CONTEST);
+    }
+    return false;
+}
+
+/* Once a slave: its guest does not talk at all, and should be told why. */
+static void warn_foreign_mac(const Link *link, const Packet *p)
+{
+    char guest[MAC_STR_MAX], port_mac[MAC_STR_MAX];
+    IpvlanPortInfo port;
+
+    if (link->stats.drops[DROP_FOREIGN_MAC] != 1 ||
+        !ipvlan_port_info(link->lower, &port)) {
+        return;
+    }
+    warn_report("netdev '%s': the guest's MAC address %s is not the port's, "
+                "%s, and mode=l2 lets no other out; give its NIC that one, "
+                "or use mode=l2-macnat", link->name,
+                mac_format(packet_src_mac(p), guest),
+                mac_format(port.mac, port_mac));
+}
+
+static void vlink_trace(const LinkTrace *t)
+{
+    if (t->reason == DROP_FOREIGN_MAC) {
+        warn_foreign_mac(t->link, t->packet);
+    }
+    if (likely(!traced(t->event))) {
+        return;
+    }
+    if (t->packet) {
+        trace_frame(t);
+    } else if (t->addr) {
+        trace_addr(t);
+    } else {
+        trace_ipvlan_wake(t->link->name);
+    }
+}
+
+const LinkPlatform vlink_platform = {
+    .now = vlink_now,
+    .random = vlink_random,
+    .work_new = vlink_work_new,
+    .work_at = vlink_work_at,
+    .work_free = vlink_work_free,
+    .trace = vlink_trace,
+};
+
+/* --- a MAC address ------------------------------------------------------- */
+
+/* What tells this host from others: machine-id(5), or else its name. */
+static char *host_identity(void)
+{
+    char *id;
+
+    if (g_file_get_contents("/etc/machine-id", &id, NULL, NULL)) {
+        return id;
+    }
+    return g_strdup(g_get_host_name());
+}
+
+static char *machine_identity(void)
+{
+    if (qemu_get_vm_name()) {
+        return g_strdup(qemu_get_vm_name());
+    }
+    return qemu_uuid_unparse_strdup(&qemu_uuid);
+}
+
+void vlink_default_mac(const char *master, uint8_t mac[ETHER_ADDR_LEN])
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_autofree char *host = host_identity();
+    g_autofree char *machine = machine_identity();
+    const char *parts[] = { host, machine, master };
+    uint8_t digest[32];
+    gsize len = sizeof(digest);
+
+    for (int i = 0; i < ARRAY_SIZE(parts); i++) {
+        /* with the final NUL, so that parts cannot run into each other */
+        g_checksum_update(sum, (const guchar *)parts[i],
+                          strlen(parts[i]) + 1);
+    }
+    g_checksum_get_digest(sum, digest, &len);
+    memcpy(mac, digest, ETHER_ADDR_LEN);
+    mac[0] = (mac[0] & ~1) | 2;         /* unicast, locally administered */
+}

@@ -1,0 +1,113 @@
+/*
+ * query-ipvlan
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "hw/net/vlink/endpoint.h"
+#include "libvlink/ipvlan/ipvlan.h"
+#include "qapi/qapi-commands-net.h"
+
+QEMU_BUILD_BUG_ON((int)IPVLAN_ADDRESS_ORIGIN_STATIC != IPVLAN_ORIGIN_STATIC);
+QEMU_BUILD_BUG_ON((int)IPVLAN_ADDRESS_ORIGIN_IP != IPVLAN_ORIGIN_IP);
+
+static IpvlanStats *fill_stats(const Link *link)
+{
+    IpvlanStats *stats = g_new0(IpvlanStats, 1);
+    IpvlanDropList **tail = &stats->drops;
+
+    stats->rx_packets = link->stats.rx_packets;
+    stats->rx_bytes = link->stats.rx_bytes;
+    stats->tx_packets = link->stats.tx_packets;
+    stats->tx_bytes = link->stats.tx_bytes;
+    for (int i = DROP_NONE + 1; i < DROP__MAX; i++) {
+        if (link->stats.drops[i]) {
+            IpvlanDrop *drop = g_new0(IpvlanDrop, 1);
+
+            drop->reason = g_strdup(drop_reason_name(i));
+            drop->packets = link->stats.drops[i];
+            QAPI_LIST_APPEND(tail, drop);
+        }
+    }
+    return stats;
+}
+
+static char *mac_dup(const uint8_t *mac)
+{
+    return g_strdup(mac_format(mac, (char[MAC_STR_MAX]) { }));
+}
+
+typedef struct AddrWalk {
+    IpvlanAddressList **tail;
+    int64_t now;
+} AddrWalk;
+
+static void append_addr(const IpvlanAddrInfo *info, void *opaque)
+{
+    AddrWalk *walk = opaque;
+    IpvlanAddress *a = g_new0(IpvlanAddress, 1);
+
+    a->address = g_strdup(ip_prefix_format(&info->prefix,
+                                           (char[IP_STR_MAX]) { }));
+    a->origin = (IpvlanAddressOrigin)info->origin;
+    a->age = (walk->now - info->learned) / NS_PER_S;
+    a->has_idle = info->origin != IPVLAN_ORIGIN_STATIC;
+    a->idle = (walk->now - info->used) / NS_PER_S;
+    QAPI_LIST_APPEND(walk->tail, a);
+}
+
+static IpvlanSlaveStatus *fill_slave(const Link *link)
+{
+    IpvlanSlaveStatus *slave = g_new0(IpvlanSlaveStatus, 1);
+    AddrWalk walk = {
+        .tail = &slave->addresses, .now = link->platform->now(),
+    };
+    IpvlanSlaveInfo info;
+
+    ipvlan_slave_info(link, &info);
+    slave->id = g_strdup(link->name);
+    slave->mac = info.mac ? mac_dup(info.mac) : NULL;
+    slave->link_up = link_is_up(link);
+    slave->q_default = info.is_default;
+    slave->learn = (NetdevIpvlanLearn)info.learn;
+    slave->max_addrs = info.max_addrs;
+    slave->contested = info.contested;
+    slave->rx_queue = link->rx_queue.length;
+    slave->rx_queue_max = link->rx_queue_max;
+    slave->stats = fill_stats(link);
+    ipvlan_foreach_addr(link, append_addr, &walk);
+    return slave;
+}
+
+static IpvlanPortStatus *fill_port(const Link *lower,
+                                   const IpvlanPortInfo *info)
+{
+    IpvlanPortStatus *port = g_new0(IpvlanPortStatus, 1);
+    IpvlanSlaveStatusList **tail = &port->slaves;
+
+    port->master = g_strdup(vlink_master_id(lower));
+    port->mode = (NetdevIpvlanMode)info->mode;
+    port->flag = (NetdevIpvlanFlag)info->flag;
+    port->mac = mac_dup(info->mac);
+    port->link_up = link_is_up(lower);
+    port->backlog = info->backlog;
+    port->stats = fill_stats(lower);
+    for (GList *l = lower->uppers.head; l; l = l->next) {
+        QAPI_LIST_APPEND(tail, fill_slave(l->data));
+    }
+    return port;
+}
+
+IpvlanPortStatusList *qmp_query_ipvlan(Error **errp)
+{
+    IpvlanPortStatusList *list = NULL, **tail = &list;
+    IpvlanPortInfo info;
+
+    for (Link *l = NULL; (l = vlink_next_lower(l)); ) {
+        if (ipvlan_port_info(l, &info)) {
+            QAPI_LIST_APPEND(tail, fill_port(l, &info));
+        }
+    }
+    return list;
+}

@@ -1,0 +1,59 @@
+/*
+ * Virtual links as netdevs: the glue that every kind of link shares
+ *
+ * A netdev of such a kind is the user of an upper link; the netdev that it
+ * names as its master gets a client of ours as its peer, which is the lower
+ * link:
+ *
+ *   NIC -- upper client -- upper link          (netdev n0)
+ *                              |
+ *   tap -- lower client -- lower link          (netdev up0)
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_NET_VLINK_ENDPOINT_H
+#define HW_NET_VLINK_ENDPOINT_H
+
+#include "net/net.h"
+#include "libvlink/link.h"
+
+/* One a kind: its name in libvlink and its netdev driver. */
+typedef struct VlinkDriver {
+    const char *kind;
+    NetClientDriver type;
+    NetClientInfo upper;        /* filled in by vlink_new() */
+    NetClientInfo lower;
+} VlinkDriver;
+
+typedef struct VlinkOptions {
+    const char *id;
+    const char *master;         /* id of a netdev */
+    const char *netdev;         /* id of a netdev to be the peer, or NULL */
+    NetClientState *peer;       /* the peer, where @netdev is NULL; or NULL */
+    uint32_t rx_queue;          /* packets, 0: the library's default */
+    const void *config;         /* the kind's, for link_new() */
+} VlinkOptions;
+
+/*
+ * Make the netdev @opts->id.  Where anything is wrong, @errp names option and
+ * value, nothing has been made, and the result is NULL.
+ */
+Link *vlink_new(VlinkDriver *driver, const VlinkOptions *opts, Error **errp);
+
+/* The first lower link after @after, NULL for the first; NULL at the end. */
+Link *vlink_next_lower(Link *after);
+
+/* The id of the netdev that @lower is, or was, on top of. */
+const char *vlink_master_id(const Link *lower);
+
+/* platform.c: time, timers, randomness and traces from QEMU */
+extern const LinkPlatform vlink_platform;
+
+/*
+ * platform.c: a locally administered MAC address for @master, the same every
+ * time on this host for a machine of this name or UUID, and another elsewhere.
+ */
+void vlink_default_mac(const char *master, uint8_t mac[ETHER_ADDR_LEN]);
+
+#endif
