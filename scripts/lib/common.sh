@@ -28,7 +28,11 @@ say()
     echo "==> $*"
 }
 
-# run_logged NAME WHAT COMMAND...: run a step with its output in a log of its own.
+# run_logged NAME WHAT COMMAND...: run a step with its output in a log of its own,
+# and leave its exit status in $step_status.
+#
+# It returns no status, because bash ignores errors inside a function that is
+# called as a condition.
 run_logged()
 {
     local file=$log/$1.log
@@ -36,16 +40,30 @@ run_logged()
     shift 2
 
     mkdir -p "$log"
-    "$@" >"$file" 2>&1 </dev/null
+    set +e
+    (
+        set -e
+        "$@"
+    ) >"$file" 2>&1 </dev/null
+    step_status=$?
+    set -e
 }
 
 # The same for a step whose log says why it fails: its end is shown.
 logged()
 {
-    if ! run_logged "$@"; then
-        tail -n 20 "$log/$1.log" >&2
-        die "could not $2; the whole log is $log/$1.log"
-    fi
+    run_logged "$@"
+    [ "$step_status" -eq 0 ] && return
+    tail -n 20 "$log/$1.log" >&2
+    die "could not $2; the whole log is $log/$1.log"
+}
+
+# The same for a step that needs the network.
+logged_download()
+{
+    run_logged "$@"
+    [ "$step_status" -eq 0 ] ||
+        die "cannot $2: is there a network? (log: $log/$1.log)"
 }
 
 # Steps that write below build/ run one at a time, so that two terminals (or a
