@@ -33,9 +33,13 @@ static void poller_round(void *opaque)
 {
     Poller *poller = opaque;
     unsigned left = POLL_BUDGET;
+    /* Who is scheduled during this round has its turn in the next one. */
+    unsigned turns = poller->scheduled.length;
 
-    while (left && !g_queue_is_empty(&poller->scheduled)) {
-        left -= MIN(left, poller_turn(poller, MIN(left, POLL_WEIGHT)));
+    while (turns-- && left && !g_queue_is_empty(&poller->scheduled)) {
+        unsigned done = poller_turn(poller, MIN(left, POLL_WEIGHT));
+
+        left -= MIN(left, done);
     }
     if (!g_queue_is_empty(&poller->scheduled)) {
         poller->platform->work_at(poller->work, 0);
