@@ -18,6 +18,8 @@ struct PacketBuf {
 
 void packet_init(Packet *p, const struct iovec *iov, unsigned cnt)
 {
+    size_t len = 0;
+
     while (cnt && !iov->iov_len) {
         iov++;
         cnt--;
@@ -27,14 +29,15 @@ void packet_init(Packet *p, const struct iovec *iov, unsigned cnt)
     if (!cnt) {
         return;
     }
+    for (unsigned i = 0; i < cnt; i++) {
+        len += iov[i].iov_len;
+    }
+    /* What does not fit is far past PACKET_MAX_LEN, and must stay so. */
+    p->len = MIN(len, UINT32_MAX);
     p->head = iov->iov_base;
-    p->head_len = iov->iov_len;
+    p->head_len = MIN(iov->iov_len, UINT32_MAX);
     p->tail = iov + 1;
     p->tail_cnt = cnt - 1;
-    p->len = iov->iov_len;
-    for (unsigned i = 1; i < cnt; i++) {
-        p->len += iov[i].iov_len;
-    }
 }
 
 /* Copy [@off, @off + @len) of the tail, counted behind the head. */
