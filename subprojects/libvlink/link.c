@@ -42,14 +42,18 @@ static unsigned link_depth(const Link *link)
     if (link->lower) {
         return link_depth(link->lower) + 1;
     }
-    return link->pair ? link_depth(link->pair) : 0;
+    /* Two roots that are joined are two ends of one wire, at the bottom. */
+    return link->pair && link->pair->lower ? link_depth(link->pair) : 0;
 }
 
-/* How many links stand on @link. */
+/* How many links stand on @link, and on a root behind a wire on top of it. */
 static unsigned link_height(const Link *link)
 {
     unsigned height = 0;
 
+    if (link->lower && link->pair && !link->pair->lower) {
+        height = link_height(link->pair);
+    }
     for (GList *l = link->uppers.head; l; l = l->next) {
         height = MAX(height, link_height(l->data) + 1);
     }
