@@ -263,6 +263,16 @@ static bool filter_wants(const RxFilterInfo *filter, const uint8_t *mac)
     return false;
 }
 
+/* Asking arms the event for the next change, which is for QMP's users to do. */
+static RxFilterInfo *query_filter(NetClientState *nic)
+{
+    unsigned notify = nic->rxfilter_notify_enabled;
+    RxFilterInfo *filter = nic->info->query_rx_filter(nic);
+
+    nic->rxfilter_notify_enabled = notify;
+    return filter;
+}
+
 /*
  * A NIC does not say when its filter changes, and asking is not cheap: what
  * it answers is good until the main loop comes round.
@@ -275,7 +285,7 @@ static bool upper_wants_group(void *opaque, const uint8_t *mac)
         return true;
     }
     if (!ep->filter) {
-        ep->filter = ep->nc.peer->info->query_rx_filter(ep->nc.peer);
+        ep->filter = query_filter(ep->nc.peer);
         qemu_bh_schedule(ep->filter_bh);
     }
     return filter_wants(ep->filter, mac);
@@ -334,12 +344,10 @@ static void upper_status_changed(NetClientState *nc)
     }
 }
 
+/* The frame that waited there is lost with it. */
 static void upper_peer_deleted(NetClientState *nc)
 {
-    VlinkEndpoint *ep = to_endpoint(nc);
-
-    ep->busy = false;
-    link_set_carrier(ep->link, false);
+    upper_sent(nc, 0);
 }
 
 static void upper_unlink(VlinkEndpoint *ep)
@@ -445,9 +453,13 @@ static NetClientState *find_netdev(const VlinkOptions *opts,
 static NetClientState *in_use(const char *option, NetClientState *nc,
                               Error **errp)
 {
-    error_setg(errp, "%s=%s: it is in use by %s '%s'", option, nc->name,
-               NetClientDriver_str(nc->peer->info->type),
-               is_lower(nc->peer) ? "as their master" : nc->peer->name);
+    if (is_lower(nc->peer)) {
+        error_setg(errp, "%s=%s: it is the master of %s netdevs", option,
+                   nc->name, nc->peer->model);
+    } else {
+        error_setg(errp, "%s=%s: it is in use by %s '%s'", option, nc->name,
+                   nc->peer->model, nc->peer->name);
+    }
     return NULL;
 }
 

@@ -235,12 +235,11 @@ static void ipvlan_fill_info(const Link *link, GString *out)
     const IpvlanSlave *slave = link_priv(link);
     char mac[MAC_STR_MAX];
 
-    g_string_append_printf(out, "mode=%s,flag=%s,mac=%s,learn=%s,addrs=%u",
+    g_string_append_printf(out, "mode=%s,flag=%s,mac=%s,learn=%s",
                            ipvlan_mode_name(slave->port->mode),
                            ipvlan_flag_name(slave->port->flag),
                            mac_format(slave->port->mac, mac),
-                           ipvlan_learn_name(slave->learn),
-                           slave->fixed.length + slave->learned.length);
+                           ipvlan_learn_name(slave->learn));
     if (slave->is_default) {
         g_string_append(out, ",default=on");
     }
