@@ -158,11 +158,13 @@ static unsigned broadcast_poll(Poll *poll, unsigned budget)
 
     while (done < budget) {
         g_autoptr(Packet) p = backlog_pop(source, false);
+        unsigned n;
 
         if (!p) {
             return done;
         }
-        done += MAX(1, fan_out(source, p));
+        n = fan_out(source, p);
+        done += MAX(n, 1);
     }
     return done;
 }
