@@ -55,7 +55,9 @@ static unsigned link_height(const Link *link)
         height = link_height(link->pair);
     }
     for (GList *l = link->uppers.head; l; l = l->next) {
-        height = MAX(height, link_height(l->data) + 1);
+        unsigned h = link_height(l->data) + 1;
+
+        height = MAX(height, h);
     }
     return height;
 }
@@ -306,6 +308,7 @@ LinkTx link_xmit(Link *link, Packet *p)
         tx = link->ops->xmit(link, p);
     }
     if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
+        link->tx_busy = true;
         link_wait(link, p);
         return tx;
     }
@@ -314,16 +317,36 @@ LinkTx link_xmit(Link *link, Packet *p)
     return tx;
 }
 
+/*
+ * The first who waits may send.  Who is refused again has had its turn and
+ * waits at the end; or at the front, where there was no room for it at all.
+ */
+static void link_wake_waiter(Link *link)
+{
+    Link *waiter = g_queue_pop_head_link(&link->waiters)->data;
+    uint64_t sent = waiter->stats.tx_packets;
+
+    waiter->waiting = false;
+    link_wake(waiter);
+    if (link->tx_busy && !g_queue_is_empty(&link->waiters) &&
+        link->waiters.tail->data == waiter &&
+        waiter->stats.tx_packets == sent) {
+        g_queue_unlink(&link->waiters, &waiter->waiter_node);
+        g_queue_push_head_link(&link->waiters, &waiter->waiter_node);
+    }
+}
+
 void link_wake(Link *link)
 {
-    /* Who is refused again goes to the end, for the next wake. */
     unsigned n = link->waiters.length;
 
-    while (n-- && !g_queue_is_empty(&link->waiters)) {
-        Link *waiter = g_queue_pop_head_link(&link->waiters)->data;
-
-        waiter->waiting = false;
-        link_wake(waiter);
+    /*
+     * Not on and on once there is no room: who asks in vain would lose its
+     * place to those who had their turn.
+     */
+    link->tx_busy = false;
+    while (n-- && !link->tx_busy && !g_queue_is_empty(&link->waiters)) {
+        link_wake_waiter(link);
     }
     if (link->user && link->user->wake) {
         link_trace(link, LINK_EVENT_WAKE, NULL, NULL);

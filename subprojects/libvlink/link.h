@@ -113,6 +113,7 @@ struct Link {
     bool user_busy;
     GQueue waiters;             /* uppers that were told BUSY */
     bool waiting;               /* this link is in lower->waiters */
+    bool tx_busy;               /* has answered BUSY since it was woken */
     bool up;                    /* what the user was told last */
     GList upper_node, waiter_node;
     void *priv;
