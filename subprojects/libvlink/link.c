@@ -205,6 +205,9 @@ int link_change(Link *link, const void *config, GError **err)
 
 void link_set_user(Link *link, const LinkUserOps *ops, void *opaque)
 {
+    /* What waits was for the user before, who would have called for it. */
+    link->stats.drops[DROP_NO_RECEIVER] +=
+        packet_queue_purge(&link->rx_queue);
     link->user = ops;
     link->user_opaque = opaque;
     link->user_busy = false;
