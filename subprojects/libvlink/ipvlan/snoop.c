@@ -99,7 +99,9 @@ void ipvlan_expire(void *opaque)
 
     port->expiry_armed = false;
     for (GList *l = port->slaves.head; l; l = l->next) {
-        next = MIN(next, expire_slave(l->data, now));
+        int64_t when = expire_slave(l->data, now);
+
+        next = MIN(next, when);
     }
     if (next != INT64_MAX) {
         expiry_arm(port, next);
