@@ -1,0 +1,523 @@
+/*
+ * What the tests of libvlink share: a virtual clock, a wire, users
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "harness.h"
+
+const uint8_t port_mac[] = { 0x02, 0xaa, 0xbb, 0xcc, 0xdd, 0x01 };
+const uint8_t gateway_mac[] = { 0x52, 0x55, 0x0a, 0x00, 0x00, 0xfe };
+
+/* --- the clock ------------------------------------------------------------ */
+
+struct LinkWork {
+    void (*fn)(void *opaque);
+    void *opaque;
+    int64_t when;               /* -1: not asked for */
+};
+
+static int64_t now_ns = NS_PER_S;
+static GList *works;            /* of LinkWork, oldest first */
+
+int64_t clock_now(void)
+{
+    return now_ns;
+}
+
+static LinkWork *test_work_new(void (*fn)(void *opaque), void *opaque)
+{
+    LinkWork *w = g_new(LinkWork, 1);
+
+    *w = (LinkWork) { fn, opaque, -1 };
+    works = g_list_append(works, w);
+    return w;
+}
+
+static void test_work_at(LinkWork *w, int64_t when)
+{
+    w->when = MAX(when, now_ns);
+}
+
+static void test_work_free(LinkWork *w)
+{
+    works = g_list_remove(works, w);
+    g_free(w);
+}
+
+unsigned clock_works(void)
+{
+    return g_list_length(works);
+}
+
+/* The first to be due, not later than @until. */
+static LinkWork *next_work(int64_t until)
+{
+    LinkWork *next = NULL;
+
+    for (GList *l = works; l; l = l->next) {
+        LinkWork *w = l->data;
+
+        if (w->when >= 0 && w->when <= until &&
+            (!next || w->when < next->when)) {
+            next = w;
+        }
+    }
+    return next;
+}
+
+static bool run_next(int64_t until)
+{
+    LinkWork *w = next_work(until);
+
+    if (!w) {
+        return false;
+    }
+    now_ns = w->when;
+    w->when = -1;
+    w->fn(w->opaque);
+    return true;
+}
+
+bool clock_run_one(void)
+{
+    return run_next(now_ns);
+}
+
+void clock_run_pending(void)
+{
+    unsigned rounds = 0;
+
+    while (clock_run_one()) {
+        g_assert_cmpuint(++rounds, <, 100000);
+    }
+}
+
+void clock_run_until(int64_t when)
+{
+    while (run_next(when)) {
+        continue;
+    }
+    now_ns = when;
+}
+
+/* --- traces and randomness ------------------------------------------------ */
+
+static GArray *traces;
+
+static void test_trace(const LinkTrace *t)
+{
+    TraceRecord r = {
+        .event = t->event, .link = t->link, .other = t->other,
+        .reason = t->reason,
+    };
+
+    if (t->addr) {
+        r.addr = *t->addr;
+    }
+    g_array_append_val(traces, r);
+}
+
+unsigned trace_count(LinkEvent event, TraceRecord *last)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < traces->len; i++) {
+        const TraceRecord *r = &g_array_index(traces, TraceRecord, i);
+
+        if (r->event == event) {
+            n++;
+            if (last) {
+                *last = *r;
+            }
+        }
+    }
+    return n;
+}
+
+void trace_reset(void)
+{
+    g_array_set_size(traces, 0);
+}
+
+/* Deterministic, and different each time. */
+static void test_random(void *buf, size_t len)
+{
+    static uint64_t x = UINT64_C(0x9e3779b97f4a7c15);
+    uint8_t *b = buf;
+
+    while (len--) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        *b++ = x >> 32;
+    }
+}
+
+const LinkPlatform test_platform = {
+    .now = clock_now,
+    .random = test_random,
+    .work_new = test_work_new,
+    .work_at = test_work_at,
+    .work_free = test_work_free,
+    .trace = test_trace,
+};
+
+/* --- the wire ------------------------------------------------------------- */
+
+static int wire_newlink(Link *link, const void *config, GError **err)
+{
+    *(Wire **)link_priv(link) = (Wire *)config;
+    return 0;
+}
+
+static LinkTx wire_xmit(Link *link, Packet *p)
+{
+    Wire *w = *(Wire **)link_priv(link);
+
+    if (!w->room) {
+        return LINK_TX_BUSY;
+    }
+    if (w->room != NO_LIMIT) {
+        w->room--;
+    }
+    g_ptr_array_add(w->sent, frame_from_packet(p));
+    return LINK_TX_OK;
+}
+
+static const LinkOps wire_ops = {
+    .kind = "wire",
+    .priv_size = sizeof(Wire *),
+    .newlink = wire_newlink,
+    .xmit = wire_xmit,
+};
+
+void test_init(int *argc, char ***argv)
+{
+    g_test_init(argc, argv, NULL);
+    traces = g_array_new(FALSE, FALSE, sizeof(TraceRecord));
+    g_assert_cmpint(link_kind_register(&wire_ops), ==, 0);
+    ipvlan_register();
+}
+
+static GPtrArray *frames_new(void)
+{
+    return g_ptr_array_new_with_free_func((GDestroyNotify)frame_free);
+}
+
+void wire_init(Wire *w, const char *name)
+{
+    *w = (Wire) { .sent = frames_new(), .room = NO_LIMIT };
+    w->link = link_new(&test_platform, "wire", name, NULL, w, NULL);
+    g_assert_nonnull(w->link);
+}
+
+void wire_fini(Wire *w)
+{
+    link_del(w->link);
+    g_ptr_array_unref(w->sent);
+}
+
+/* Nobody may write to a frame that is only borrowed. */
+static Packet packet_of(const Frame *f, struct iovec *iov)
+{
+    Packet p;
+
+    *iov = (struct iovec) { f->data, f->len };
+    packet_init(&p, iov, 1);
+    p.has_vnet = f->has_vnet;
+    p.vnet = f->vnet;
+    return p;
+}
+
+void wire_receive(Wire *w, Frame *f)
+{
+    g_autoptr(Frame) before = frame_dup(f);
+    struct iovec iov;
+    Packet p = packet_of(f, &iov);
+
+    link_receive(w->link, &p);
+    g_assert_cmpmem(f->data, f->len, before->data, before->len);
+    frame_free(f);
+}
+
+static Frame *take(GPtrArray *frames)
+{
+    g_assert_cmpuint(frames->len, >, 0);
+    return g_ptr_array_steal_index(frames, 0);
+}
+
+Frame *wire_take(Wire *w)
+{
+    return take(w->sent);
+}
+
+void wire_make_room(Wire *w, unsigned n)
+{
+    w->room = n;
+    link_wake(w->link);
+}
+
+/* --- the user ------------------------------------------------------------- */
+
+static LinkTx user_deliver(void *opaque, const Packet *p)
+{
+    User *u = opaque;
+
+    if (!u->room) {
+        return LINK_TX_BUSY;
+    }
+    if (u->room != NO_LIMIT) {
+        u->room--;
+    }
+    g_ptr_array_add(u->got, frame_from_packet(p));
+    return LINK_TX_OK;
+}
+
+static bool user_wants_group(void *opaque, const uint8_t *mac)
+{
+    User *u = opaque;
+
+    return !u->filters || mac_equal(mac, u->group);
+}
+
+static bool user_address(void *opaque, uint8_t *mac)
+{
+    User *u = opaque;
+
+    memcpy(mac, u->mac, ETHER_ADDR_LEN);
+    return u->tells_mac;
+}
+
+static LinkTx user_try(User *u, const Frame *f)
+{
+    g_autoptr(Frame) before = frame_dup(f);
+    struct iovec iov;
+    Packet p = packet_of(f, &iov);
+    LinkTx tx = link_xmit(u->link, &p);
+
+    g_assert_cmpmem(f->data, f->len, before->data, before->len);
+    return tx;
+}
+
+static void user_wake(void *opaque)
+{
+    User *u = opaque;
+
+    u->wakes++;
+    while (!g_queue_is_empty(&u->unsent)) {
+        if (user_try(u, u->unsent.head->data) == LINK_TX_BUSY) {
+            return;
+        }
+        frame_free(g_queue_pop_head(&u->unsent));
+        if (u->once) {
+            return;
+        }
+    }
+}
+
+static void user_link_state(void *opaque)
+{
+    User *u = opaque;
+
+    u->states++;
+}
+
+static const LinkUserOps user_ops = {
+    .deliver = user_deliver,
+    .wants_group = user_wants_group,
+    .address = user_address,
+    .wake = user_wake,
+    .link_state = user_link_state,
+};
+
+void user_init(User *u, Link *link)
+{
+    *u = (User) {
+        .link = link, .name = link->name, .got = frames_new(),
+        .room = NO_LIMIT, .unsent = G_QUEUE_INIT,
+    };
+    link_set_user(link, &user_ops, u);
+}
+
+void user_fini(User *u)
+{
+    g_queue_clear_full(&u->unsent, (GDestroyNotify)frame_free);
+    g_ptr_array_unref(u->got);
+    u->link = NULL;
+}
+
+LinkTx user_send(User *u, Frame *f)
+{
+    LinkTx tx = user_try(u, f);
+
+    if (tx == LINK_TX_BUSY) {
+        g_queue_push_tail(&u->unsent, f);
+    } else {
+        frame_free(f);
+    }
+    return tx;
+}
+
+Frame *user_take(User *u)
+{
+    return take(u->got);
+}
+
+void user_make_room(User *u, unsigned n)
+{
+    u->room = n;
+    link_rx_ready(u->link);
+}
+
+/* --- a port with slaves --------------------------------------------------- */
+
+void net_init(Net *net, IpvlanMode mode, IpvlanFlag flag)
+{
+    memset(net, 0, sizeof(*net));
+    net->mode = mode;
+    net->flag = flag;
+    wire_init(&net->wire, "up0");
+    trace_reset();
+}
+
+void net_del(User *u)
+{
+    link_del(u->link);
+    user_fini(u);
+}
+
+void net_fini(Net *net)
+{
+    for (unsigned i = 0; i < net->n; i++) {
+        if (net->user[i].link) {
+            net_del(&net->user[i]);
+        }
+    }
+    wire_fini(&net->wire);
+    g_assert_cmpuint(clock_works(), ==, 0);
+}
+
+User *net_add(Net *net, IpvlanConfig config)
+{
+    static const char *const names[NET_USERS] = {
+        "n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7",
+    };
+    g_autoptr(GError) err = NULL;
+    User *u = &net->user[net->n];
+    Link *link;
+
+    g_assert_cmpuint(net->n, <, NET_USERS);
+    config.mode = config.mode ?: &net->mode;
+    config.flag = config.flag ?: &net->flag;
+    config.default_mac = port_mac;
+    config.max_addrs = config.max_addrs ?: IPVLAN_MAX_ADDRS;
+    link = link_new(&test_platform, "ipvlan", names[net->n],
+                    net->wire.link, &config, &err);
+    g_assert_no_error(err);
+    user_init(u, link);
+    if (net->mode == IPVLAN_L2) {
+        memcpy(u->mac, port_mac, ETHER_ADDR_LEN);
+    } else {
+        memcpy(u->mac, "\x52\x54\x00\x12\x34", 5);
+        u->mac[5] = 0x56 + net->n;
+    }
+    net->n++;
+    return u;
+}
+
+User *net_learner(Net *net)
+{
+    return net_add(net, (IpvlanConfig) { .learn = IPVLAN_LEARN_ON });
+}
+
+User *net_owner(Net *net, const char *addr)
+{
+    IpPrefix p;
+
+    if (!addr) {
+        return net_add(net, (IpvlanConfig) { .n_addrs = 0 });
+    }
+    p = prefix(addr);
+    return net_add(net, (IpvlanConfig) { .addrs = &p, .n_addrs = 1 });
+}
+
+void net_assert_quiet(Net *net)
+{
+    clock_run_pending();
+    g_assert_cmpuint(net->wire.sent->len, ==, 0);
+    for (unsigned i = 0; i < net->n; i++) {
+        if (net->user[i].link) {
+            g_assert_cmpuint(net->user[i].got->len, ==, 0);
+        }
+    }
+}
+
+void net_clear(Net *net)
+{
+    clock_run_pending();
+    g_ptr_array_set_size(net->wire.sent, 0);
+    for (unsigned i = 0; i < net->n; i++) {
+        if (net->user[i].link) {
+            g_ptr_array_set_size(net->user[i].got, 0);
+        }
+    }
+    trace_reset();
+}
+
+void assert_same(Frame *a, Frame *b)
+{
+    g_assert_cmpmem(a->data, a->len, b->data, b->len);
+    frame_free(a);
+    frame_free(b);
+}
+
+void assert_got(User *u, Frame *expected)
+{
+    g_assert_cmpuint(u->got->len, ==, 1);
+    assert_same(user_take(u), expected);
+}
+
+void assert_sent(Wire *w, Frame *expected)
+{
+    g_assert_cmpuint(w->sent->len, ==, 1);
+    assert_same(wire_take(w), expected);
+}
+
+typedef struct OwnerSearch {
+    IpPrefix wanted;
+    bool found;
+    unsigned n;
+} OwnerSearch;
+
+static void look_at(const IpvlanAddrInfo *info, void *opaque)
+{
+    OwnerSearch *s = opaque;
+
+    s->n++;
+    s->found |= info->prefix.len == s->wanted.len &&
+                ip_equal(&info->prefix.addr, &s->wanted.addr);
+}
+
+User *net_owner_of(Net *net, const char *addr)
+{
+    for (unsigned i = 0; i < net->n; i++) {
+        OwnerSearch s = { .wanted = prefix(addr) };
+
+        if (net->user[i].link) {
+            ipvlan_foreach_addr(net->user[i].link, look_at, &s);
+        }
+        if (s.found) {
+            return &net->user[i];
+        }
+    }
+    return NULL;
+}
+
+unsigned net_addresses(const User *u)
+{
+    OwnerSearch s = { .n = 0 };
+
+    ipvlan_foreach_addr(u->link, look_at, &s);
+    return s.n;
+}
