@@ -95,6 +95,12 @@ static LinkTx endpoint_send(VlinkEndpoint *ep, const Packet *p,
     return LINK_TX_OK;
 }
 
+/* What to tell QEMU of a frame that was taken: zero would mean "busy". */
+static ssize_t taken(const Packet *p)
+{
+    return p->len ?: -1;
+}
+
 /* --- lower: the master's peer -------------------------------------------- */
 
 static void lower_sent(NetClientState *nc, ssize_t len)
@@ -132,12 +138,13 @@ static ssize_t lower_receive_iov(NetClientState *nc, const struct iovec *iov,
 
     packet_init(&p, iov, iovcnt);
     link_receive(to_endpoint(nc)->link, &p);
-    return p.len;
+    return taken(&p);
 }
 
 static void lower_status_changed(NetClientState *nc)
 {
-    link_set_carrier(to_endpoint(nc)->link, nc->peer && !nc->peer->link_down);
+    link_set_carrier(to_endpoint(nc)->link,
+                     !nc->link_down && nc->peer && !nc->peer->link_down);
 }
 
 /* The frame that waited there is lost with it. */
@@ -224,8 +231,7 @@ static ssize_t upper_receive_iov(NetClientState *nc, const struct iovec *iov,
     if (ep->link && link_xmit(ep->link, &p) == LINK_TX_BUSY) {
         return 0;
     }
-    /* zero would mean "busy", to a sender of nothing, too */
-    return p.len ?: -1;
+    return taken(&p);
 }
 
 static void upper_wake(void *opaque)
