@@ -41,7 +41,8 @@ typedef struct Parsed {
 
 static bool parse_mac(const char *text, uint8_t *mac, Error **errp)
 {
-    if (net_parse_macaddr(mac, text) < 0) {
+    /* A bare number would be the end of a NIC's default address. */
+    if (!strpbrk(text, ":-") || net_parse_macaddr(mac, text) < 0) {
         error_setg(errp, "mac=%s: it is not a MAC address", text);
         return false;
     }
