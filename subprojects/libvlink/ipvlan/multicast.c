@@ -112,13 +112,11 @@ static IpvlanSlave *reflected_sender(const BroadcastSource *source,
                                      const Packet *p)
 {
     IpvlanPort *port = source->port;
-    IpvlanAddr *a;
 
     if (source->slave || !mac_equal(packet_src_mac(p), port->mac)) {
         return source->slave;
     }
-    a = addr_table_lookup(&port->addrs, &p->layers.src);
-    return a ? a->slave : NULL;
+    return ipvlan_sender(port, p);
 }
 
 static bool wants(const IpvlanSlave *slave, const Packet *p)

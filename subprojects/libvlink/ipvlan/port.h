@@ -41,6 +41,7 @@ struct IpvlanSlave {
     BroadcastSource broadcast;
     uint32_t dhcp_xid;          /* of its last DHCP request */
     bool has_dhcp_xid;
+    IpAddr probed;              /* asked for as a duplicate, not used yet */
 };
 
 /* The lower link's receive handler data: created and freed by port.c. */
@@ -74,6 +75,9 @@ void ipvlan_deliver(IpvlanSlave *slave, Packet *p);
 
 /* receive.c: whose is the destination that the layers name?  NULL: nobody's */
 IpvlanSlave *ipvlan_owner(const IpvlanPort *port, const Packet *p);
+
+/* receive.c: which slave has sent @p, that came back?  NULL: not known */
+IpvlanSlave *ipvlan_sender(const IpvlanPort *port, const Packet *p);
 
 /* send.c: a slave's xmit */
 LinkTx ipvlan_xmit(Link *link, Packet *p);

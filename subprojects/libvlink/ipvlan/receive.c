@@ -13,6 +13,26 @@ IpvlanSlave *ipvlan_owner(const IpvlanPort *port, const Packet *p)
     return a ? a->slave : NULL;
 }
 
+IpvlanSlave *ipvlan_sender(const IpvlanPort *port, const Packet *p)
+{
+    const IpAddr *src = &p->layers.src;
+    IpvlanAddr *a;
+
+    if (src->family == IP_NONE || !ip_is_unspecified(src)) {
+        a = addr_table_lookup(&port->addrs, src);
+        return a ? a->slave : NULL;
+    }
+    /* a probe for a duplicate address says only whom it looks for */
+    for (GList *l = port->slaves.head; l; l = l->next) {
+        IpvlanSlave *slave = l->data;
+
+        if (ip_equal(&slave->probed, &p->layers.dst)) {
+            return slave;
+        }
+    }
+    return NULL;
+}
+
 void ipvlan_deliver(IpvlanSlave *slave, Packet *p)
 {
     if (slave->port->mode == IPVLAN_L2_MACNAT) {
@@ -49,7 +69,8 @@ static RxHandlerResult receive_broadcast(IpvlanPort *port, IpvlanSlave *asked,
         return RX_HANDLER_CONSUMED;
     }
     owner = asked ?: ipvlan_owner(port, p);
-    if (owner) {
+    /* a guest that hears itself would see an address conflict */
+    if (owner && !(ours && owner == ipvlan_sender(port, p))) {
         return to_slave(owner, p);
     }
     ipvlan_defer(&port->external, p);

@@ -155,6 +155,9 @@ static DropReason claim(IpvlanSlave *slave, const IpAddr *addr,
 {
     IpvlanAddr *a = addr_table_lookup(&slave->port->addrs, addr);
 
+    if (slave->probed.family && ip_equal(&slave->probed, addr)) {
+        slave->probed.family = IP_NONE;
+    }
     if (G_LIKELY(a && a->slave == slave)) {
         touch(a);
         return DROP_NONE;
@@ -195,8 +198,19 @@ static DropReason snoop_nd(IpvlanSlave *slave, const PacketLayers *l)
     }
     if (l->nd_type == ND_NEIGHBOUR_SOLICIT) {
         claim_probed(slave, &l->target);
+        slave->probed = l->target;
     }
     return DROP_NONE;
+}
+
+static DropReason snoop_arp(IpvlanSlave *slave, const PacketLayers *l)
+{
+    /* RFC 5227: a probe's sender is 0.0.0.0, it does not use it yet */
+    if (ip_is_unspecified(&l->src)) {
+        slave->probed = l->dst;
+        return DROP_NONE;
+    }
+    return claim(slave, &l->src, IPVLAN_ORIGIN_ARP);
 }
 
 static void snoop_dhcp_request(IpvlanSlave *slave, const Packet *p)
@@ -234,9 +248,7 @@ DropReason snoop_sent(IpvlanSlave *slave, const Packet *p)
     case PACKET_ND:
         return snoop_nd(slave, l);
     case PACKET_ARP:
-        /* RFC 5227: a probe's sender is 0.0.0.0, it does not use it yet */
-        return ip_is_unspecified(&l->src) ? DROP_NONE :
-               claim(slave, &l->src, IPVLAN_ORIGIN_ARP);
+        return snoop_arp(slave, l);
     case PACKET_DHCP_REQUEST:
         snoop_dhcp_request(slave, p);
         /* fall through */
