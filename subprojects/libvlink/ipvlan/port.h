@@ -109,6 +109,8 @@ DropReason snoop_sent(IpvlanSlave *slave, const Packet *p);
  * the slave whose request it answers, or NULL.
  */
 IpvlanSlave *snoop_dhcp_reply(IpvlanPort *port, const Packet *p);
+/* snoop.c: the slave that a DHCP answer is for, or NULL.  Learns nothing. */
+IpvlanSlave *snoop_dhcp_client(const IpvlanPort *port, const Packet *p);
 
 /*
  * snoop.c: @slave takes @prefix, that is not in the table, from @origin.  The

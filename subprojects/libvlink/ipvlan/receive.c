@@ -87,7 +87,7 @@ static RxHandlerResult receive_unicast(IpvlanPort *port, IpvlanSlave *asked,
         drop(port, p, DROP_NOT_FOR_US);
         return RX_HANDLER_CONSUMED;
     }
-    owner = ipvlan_owner(port, p) ?: asked ?: by_mac ?: port->default_slave;
+    owner = asked ?: ipvlan_owner(port, p) ?: by_mac ?: port->default_slave;
     if (owner) {
         return to_slave(owner, p);
     }

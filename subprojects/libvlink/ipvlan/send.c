@@ -28,6 +28,17 @@ static LinkTx ipvlan_forward(IpvlanSlave *slave, IpvlanSlave *to, Packet *p)
     return LINK_TX_OK;
 }
 
+/* DHCP is for its client, whatever address the server gives it. */
+static IpvlanSlave *destination(const IpvlanPort *port, const Packet *p)
+{
+    IpvlanSlave *client = NULL;
+
+    if (G_UNLIKELY(p->layers.kind == PACKET_DHCP_REPLY)) {
+        client = snoop_dhcp_client(port, p);
+    }
+    return client ?: ipvlan_owner(port, p);
+}
+
 /* The first row of the table: the destination is a sibling's. */
 static LinkTx ipvlan_send_sibling(IpvlanSlave *slave, IpvlanSlave *to,
                                   Packet *p)
@@ -49,7 +60,7 @@ static LinkTx ipvlan_send_sibling(IpvlanSlave *slave, IpvlanSlave *to,
 static LinkTx ipvlan_send_broadcast(IpvlanSlave *slave, Packet *p)
 {
     IpvlanPort *port = slave->port;
-    IpvlanSlave *owner = ipvlan_owner(port, p);
+    IpvlanSlave *owner = destination(port, p);
     Packet out;
     LinkTx tx;
 
@@ -70,7 +81,7 @@ static LinkTx ipvlan_send_broadcast(IpvlanSlave *slave, Packet *p)
 static LinkTx ipvlan_send_port(IpvlanSlave *slave, Packet *p)
 {
     IpvlanPort *port = slave->port;
-    IpvlanSlave *owner = ipvlan_owner(port, p);
+    IpvlanSlave *owner = destination(port, p);
 
     if (owner) {
         return ipvlan_send_sibling(slave, owner, p);

@@ -265,7 +265,8 @@ DropReason snoop_sent(IpvlanSlave *slave, const Packet *p)
 /* --- DHCP ---------------------------------------------------------------- */
 
 /* In l2 all guests have the same MAC: the transaction tells them apart. */
-static IpvlanSlave *find_dhcp_client(IpvlanPort *port, const DhcpMessage *m)
+static IpvlanSlave *find_dhcp_client(const IpvlanPort *port,
+                                     const DhcpMessage *m)
 {
     IpvlanSlave *by_mac = NULL;
 
@@ -308,6 +309,13 @@ static void learn_lease(IpvlanSlave *slave, const DhcpMessage *m)
         a->lease_end = ipvlan_now(port) + m->lease * NS_PER_S;
         touch(a);
     }
+}
+
+IpvlanSlave *snoop_dhcp_client(const IpvlanPort *port, const Packet *p)
+{
+    DhcpMessage m;
+
+    return packet_parse_dhcp(p, &m) ? find_dhcp_client(port, &m) : NULL;
 }
 
 IpvlanSlave *snoop_dhcp_reply(IpvlanPort *port, const Packet *p)
