@@ -99,6 +99,34 @@ static IpvlanPort *port_get(Link *lower, const IpvlanConfig *config,
 
 /* --- checking a configuration -------------------------------------------- */
 
+/* What is wrong with @config, whatever the port is. */
+static bool check_values(const Link *link, const IpvlanConfig *config,
+                         GError **err)
+{
+    char text[MAC_STR_MAX];
+
+    if (!link->lower) {
+        g_set_error(err, LINK_ERROR, EINVAL, "'%s' has no lower link",
+                    link->name);
+        return false;
+    }
+    if (config->mac &&
+        (mac_is_group(config->mac) || mac_is_zero(config->mac))) {
+        g_set_error(err, LINK_ERROR, EINVAL,
+                    "mac=%s is not the address of one station",
+                    mac_format(config->mac, text));
+        return false;
+    }
+    if (config->max_addrs < 1 ||
+        config->max_addrs > IPVLAN_MAX_ADDRS_LIMIT) {
+        g_set_error(err, LINK_ERROR, EINVAL,
+                    "max-addrs=%u is not between 1 and %u",
+                    config->max_addrs, IPVLAN_MAX_ADDRS_LIMIT);
+        return false;
+    }
+    return true;
+}
+
 static bool contradicts(GError **err, const Link *lower, const char *option,
                         const char *wanted, const char *is)
 {
@@ -180,8 +208,12 @@ static int ipvlan_newlink(Link *link, const void *opaque, GError **err)
 {
     const IpvlanConfig *config = opaque;
     IpvlanSlave *slave = link_priv(link);
-    IpvlanPort *port = port_get(link->lower, config, err);
+    IpvlanPort *port;
 
+    if (!check_values(link, config, err)) {
+        return -EINVAL;
+    }
+    port = port_get(link->lower, config, err);
     if (!port) {
         return -EBUSY;
     }
