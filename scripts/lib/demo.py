@@ -222,8 +222,8 @@ class Machine:
         if not data:
             self.process.wait()
             last = self.errors.read_text().strip().splitlines()[-1:]
-            raise DemoError('QEMU ended: ' +
-                            (last[0] if last else 'it did not say why'))
+            raise DemoError('QEMU ended: ' + (last[0] if last else
+                            f'exit status {self.process.returncode}'))
         return data
 
     def results(self):
