@@ -1,0 +1,1204 @@
+/*
+ * QTest testcase for -netdev ipvlan
+ *
+ * The uplink and the guests are datagram sockets, whose other ends are here;
+ * where it takes a NIC, it is a virtio-net one.  A frame that must not arrive
+ * is waited for by counters: once QEMU has taken all that was sent, and has
+ * nothing waiting, what is not in a socket does not come any more.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <poll.h>
+#include "qemu/bswap.h"
+#include "qapi/error.h"
+#include "qobject/qdict.h"
+#include "qobject/qjson.h"
+#include "qobject/qlist.h"
+#include "qobject/qstring.h"
+#include "block/qdict.h"
+#include "libqtest.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-pc.h"
+#include "libqos/virtio-pci.h"
+#include "standard-headers/linux/virtio_net.h"
+
+#define TIMEOUT_US (30 * G_USEC_PER_SEC)
+#define MAC_LEN 6
+
+/* What the wire is to see, in all tests that do not ask for the default. */
+#define PORT_MAC "02:00:00:00:00:01"
+
+static const uint8_t port_mac[] = { 2, 0, 0, 0, 0, 1 };
+static const uint8_t mac_a[] = { 0x52, 0x54, 0, 0, 0, 0xa };
+static const uint8_t mac_b[] = { 0x52, 0x54, 0, 0, 0, 0xb };
+static const uint8_t mac_c[] = { 0x52, 0x54, 0, 0, 0, 0xc };
+static const uint8_t ext_mac[] = { 0x52, 0x54, 0, 0, 0xee, 0xee };
+static const uint8_t broadcast[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+static const uint8_t no_mac[MAC_LEN];
+
+/* --- frames -------------------------------------------------------------- */
+
+typedef struct Frame {
+    size_t len;
+    uint8_t b[512];
+} Frame;
+
+static void put(Frame *f, const void *data, size_t len)
+{
+    g_assert_cmpuint(f->len + len, <=, sizeof(f->b));
+    memcpy(f->b + f->len, data, len);
+    f->len += len;
+}
+
+static void put16(Frame *f, uint16_t value)
+{
+    stw_be_p(f->b + f->len, value);
+    f->len += 2;
+}
+
+static void put_ip(Frame *f, const char *ip)
+{
+    bool v6 = strchr(ip, ':');
+
+    g_assert_cmpint(inet_pton(v6 ? AF_INET6 : AF_INET, ip,
+                              f->b + f->len), ==, 1);
+    f->len += v6 ? 16 : 4;
+}
+
+/* RFC 1071, of @len bytes, an even number, on top of @sum. */
+static uint16_t checksum(const uint8_t *b, size_t len, uint32_t sum)
+{
+    for (size_t i = 0; i < len; i += 2) {
+        sum += lduw_be_p(b + i);
+    }
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return ~sum;
+}
+
+static Frame eth(const uint8_t *dst, const uint8_t *src, uint16_t type)
+{
+    Frame f = { 0 };
+
+    put(&f, dst, MAC_LEN);
+    put(&f, src, MAC_LEN);
+    put16(&f, type);
+    return f;
+}
+
+enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
+
+static Frame arp(int op, const uint8_t *dst, const uint8_t *sha,
+                 const char *spa, const uint8_t *tha, const char *tpa)
+{
+    static const uint8_t head[] = { 0, 1, 8, 0, 6, 4, 0 };
+    Frame f = eth(dst, sha, 0x0806);
+
+    put(&f, head, sizeof(head));
+    put(&f, &(uint8_t) { op }, 1);
+    put(&f, sha, MAC_LEN);
+    put_ip(&f, spa);
+    put(&f, tha, MAC_LEN);
+    put_ip(&f, tpa);
+    return f;
+}
+
+/* An ARP announcement (RFC 5227), for a guest that shows that it is there. */
+static Frame announcement(const uint8_t *mac, const char *ip)
+{
+    return arp(ARP_REQUEST, broadcast, mac, ip, no_mac, ip);
+}
+
+/* IPv4 and UDP; @tag is all that it carries. */
+static Frame udp(const uint8_t *dst, const uint8_t *src, const char *sip,
+                 const char *dip, uint32_t tag)
+{
+    static const uint8_t head[] = {
+        0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0,
+    };
+    Frame f = eth(dst, src, 0x0800);
+    uint8_t *ip = f.b + f.len;
+
+    put(&f, head, sizeof(head));
+    put_ip(&f, sip);
+    put_ip(&f, dip);
+    stw_be_p(ip + 10, checksum(ip, 20, 0));
+    put16(&f, 1000);
+    put16(&f, 2000);
+    put16(&f, 12);
+    put16(&f, 0);
+    put16(&f, tag >> 16);
+    put16(&f, tag);
+    return f;
+}
+
+/* A neighbour solicitation with its source's link-layer address. */
+static Frame solicitation(const uint8_t *dst, const uint8_t *src,
+                          const char *sip, const char *dip,
+                          const char *target)
+{
+    static const uint8_t head[] = { 0x60, 0, 0, 0, 0, 32, 58, 255 };
+    static const uint8_t option[] = { 1, 1 };
+    Frame f = eth(dst, src, 0x86dd);
+    uint8_t *ip = f.b + f.len;
+
+    put(&f, head, sizeof(head));
+    put_ip(&f, sip);
+    put_ip(&f, dip);
+    put16(&f, 135 << 8);
+    put16(&f, 0);
+    put16(&f, 0);
+    put16(&f, 0);
+    put_ip(&f, target);
+    put(&f, option, sizeof(option));
+    put(&f, src, MAC_LEN);
+    /* addresses and what follows, and of the pseudo header length and 58 */
+    stw_be_p(ip + 42, checksum(ip + 8, 64, 32 + 58));
+    return f;
+}
+
+static Frame with_src(Frame f, const uint8_t *mac)
+{
+    memcpy(f.b + MAC_LEN, mac, MAC_LEN);
+    return f;
+}
+
+static Frame with_dst(Frame f, const uint8_t *mac)
+{
+    memcpy(f.b, mac, MAC_LEN);
+    return f;
+}
+
+/* --- query-ipvlan -------------------------------------------------------- */
+
+/* The answer, flat: "0.slaves.1.stats.rx-packets" and the like. */
+static QDict *status(QTestState *qts)
+{
+    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-ipvlan' }");
+    QDict *flat = qdict_new();
+    QListEntry *entry;
+    int i = 0;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), entry) {
+        g_autofree char *key = g_strdup_printf("%d", i++);
+
+        qdict_put_obj(flat, key, qobject_ref(qlist_entry_obj(entry)));
+    }
+    qobject_unref(rsp);
+    qdict_flatten(flat);
+    return flat;
+}
+
+/* All of it as text, to see whether anything has changed. */
+static char *status_text(QTestState *qts)
+{
+    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-ipvlan' }");
+    GString *json = qobject_to_json(qdict_get(rsp, "return"));
+
+    qobject_unref(rsp);
+    return g_string_free(json, false);
+}
+
+static bool has(QTestState *qts, const char *key)
+{
+    QDict *flat = status(qts);
+    bool found = qdict_haskey(flat, key);
+
+    qobject_unref(flat);
+    return found;
+}
+
+static int64_t get_int(QTestState *qts, const char *key)
+{
+    QDict *flat = status(qts);
+    int64_t value = qdict_get_int(flat, key);
+
+    qobject_unref(flat);
+    return value;
+}
+
+static bool get_bool(QTestState *qts, const char *key)
+{
+    QDict *flat = status(qts);
+    bool value = qdict_get_bool(flat, key);
+
+    qobject_unref(flat);
+    return value;
+}
+
+static char *get_str(QTestState *qts, const char *key)
+{
+    QDict *flat = status(qts);
+    char *value = g_strdup(qdict_get_try_str(flat, key));
+
+    qobject_unref(flat);
+    return value;
+}
+
+static void assert_str(QTestState *qts, const char *key, const char *expected)
+{
+    g_autofree char *value = get_str(qts, key);
+
+    g_assert_cmpstr(value, ==, expected);
+}
+
+/* Of what "0" or "0.slaves.1" has dropped; NULL @reason: the sum. */
+static int64_t get_drops(QTestState *qts, const char *who, const char *reason)
+{
+    QDict *flat = status(qts);
+    int64_t sum = 0;
+
+    for (int i = 0; ; i++) {
+        g_autofree char *r = g_strdup_printf("%s.stats.drops.%d.reason",
+                                             who, i);
+        g_autofree char *n = g_strdup_printf("%s.stats.drops.%d.packets",
+                                             who, i);
+
+        if (!qdict_haskey(flat, r)) {
+            break;
+        }
+        if (!reason || g_str_equal(qdict_get_str(flat, r), reason)) {
+            sum += qdict_get_int(flat, n);
+        }
+    }
+    qobject_unref(flat);
+    return sum;
+}
+
+/* --- a QEMU with an uplink and guests on sockets -------------------------- */
+
+enum { UP, N0, N1, N2, N_WIRES };
+
+typedef struct Rig {
+    QTestState *qts;
+    int fd[N_WIRES];            /* our ends, -1: not there */
+    int child[N_WIRES];         /* QEMU's, until it runs */
+    int64_t sent[N_WIRES];
+    GString *args;
+} Rig;
+
+static void wire_open(int *ours, int *theirs)
+{
+    int sv[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, sv),
+                    ==, 0);
+    *ours = sv[0];
+    *theirs = sv[1];
+    g_assert_cmpint(fcntl(*theirs, F_SETFD, 0), ==, 0);
+}
+
+static void rig_wire(Rig *rig, int wire, const char *id)
+{
+    wire_open(&rig->fd[wire], &rig->child[wire]);
+    g_string_append_printf(rig->args, " -netdev dgram,id=%s,local.type=fd,"
+                           "local.str=%d", id, rig->child[wire]);
+}
+
+/* An uplink, and nothing on it; rig_start() is to come. */
+static Rig *rig_prepare(const char *machine)
+{
+    Rig *rig = g_new0(Rig, 1);
+
+    for (int i = 0; i < N_WIRES; i++) {
+        rig->fd[i] = rig->child[i] = -1;
+    }
+    rig->args = g_string_new("-nodefaults ");
+    g_string_append(rig->args, machine);
+    rig_wire(rig, UP, "up0");
+    return rig;
+}
+
+static void rig_start(Rig *rig)
+{
+    rig->qts = qtest_init(rig->args->str);
+    for (int i = 0; i < N_WIRES; i++) {
+        if (rig->child[i] >= 0) {
+            close(rig->child[i]);
+        }
+    }
+}
+
+static void rig_add_slave(Rig *rig, int wire, const char *options)
+{
+    g_autofree char *id = g_strdup_printf("s%d", wire - N0);
+
+    rig_wire(rig, wire, id);
+    g_string_append_printf(rig->args, " -netdev ipvlan,id=n%d,master=up0,"
+                           "netdev=%s%s%s", wire - N0, id,
+                           *options ? "," : "", options);
+}
+
+/*
+ * Slaves n0, n1, ... with the port's @port options and an option string each,
+ * NULL at the end.
+ */
+static Rig *G_GNUC_NULL_TERMINATED rig_new(const char *port, ...)
+{
+    Rig *rig = rig_prepare("-machine none");
+    g_autofree char *common = g_strdup_printf("mac=" PORT_MAC "%s%s",
+                                              *port ? "," : "", port);
+    const char *options;
+    va_list ap;
+
+    va_start(ap, port);
+    for (int wire = N0; (options = va_arg(ap, const char *)); wire++) {
+        g_autofree char *all = g_strdup_printf("%s%s%s", common,
+                                               *options ? "," : "", options);
+
+        g_assert_cmpint(wire, <, N_WIRES);
+        rig_add_slave(rig, wire, all);
+    }
+    va_end(ap);
+    rig_start(rig);
+    return rig;
+}
+
+static void rig_free(Rig *rig)
+{
+    qtest_quit(rig->qts);
+    for (int i = 0; i < N_WIRES; i++) {
+        if (rig->fd[i] >= 0) {
+            close(rig->fd[i]);
+        }
+    }
+    g_string_free(rig->args, true);
+    g_free(rig);
+}
+
+static void send_bytes(Rig *rig, int wire, const void *b, size_t len)
+{
+    g_assert_cmpint(send(rig->fd[wire], b, len, 0), ==, len);
+    rig->sent[wire]++;
+}
+
+static void send_frame(Rig *rig, int wire, Frame f)
+{
+    send_bytes(rig, wire, f.b, f.len);
+}
+
+static Frame receive(Rig *rig, int wire)
+{
+    struct pollfd pfd = { .fd = rig->fd[wire], .events = POLLIN };
+    Frame f;
+
+    g_assert_cmpint(poll(&pfd, 1, TIMEOUT_US / 1000), ==, 1);
+    f.len = recv(rig->fd[wire], f.b, sizeof(f.b), 0);
+    g_assert_cmpint(f.len, >, 0);
+    return f;
+}
+
+static char *hex(const Frame *f)
+{
+    GString *text = g_string_new(NULL);
+
+    for (size_t i = 0; i < f->len; i++) {
+        g_string_append_printf(text, "%02x ", f->b[i]);
+    }
+    return g_string_free(text, false);
+}
+
+static void expect(Rig *rig, int wire, Frame expected)
+{
+    Frame f = receive(rig, wire);
+    g_autofree char *is = hex(&f), *should_be = hex(&expected);
+
+    g_assert_cmpstr(is, ==, should_be);
+}
+
+/* Has QEMU taken all that we sent, and is there nothing that waits? */
+static bool is_settled(Rig *rig)
+{
+    QDict *flat = status(rig->qts);
+    bool settled =
+        qdict_get_int(flat, "0.stats.rx-packets") == rig->sent[UP] &&
+        qdict_get_int(flat, "0.backlog") == 0;
+
+    for (int i = N0; i < N_WIRES && rig->fd[i] >= 0; i++) {
+        g_autofree char *tx = g_strdup_printf("0.slaves.%d.stats.tx-packets",
+                                              i - N0);
+        g_autofree char *queue = g_strdup_printf("0.slaves.%d.rx-queue",
+                                                 i - N0);
+
+        settled = settled && qdict_get_int(flat, tx) == rig->sent[i] &&
+                  qdict_get_int(flat, queue) == 0;
+    }
+    qobject_unref(flat);
+    return settled;
+}
+
+static void settle(Rig *rig)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    while (!is_settled(rig)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
+/* Nothing has arrived, or is on its way, that was not expected. */
+static void expect_nothing(Rig *rig)
+{
+    uint8_t b;
+
+    settle(rig);
+    for (int i = 0; i < N_WIRES; i++) {
+        if (rig->fd[i] >= 0) {
+            g_assert_cmpint(recv(rig->fd[i], &b, 1, MSG_DONTWAIT), ==, -1);
+            g_assert_cmpint(errno, ==, EAGAIN);
+        }
+    }
+}
+
+static void discard(Rig *rig, int wire)
+{
+    uint8_t b;
+
+    while (recv(rig->fd[wire], &b, 1, MSG_DONTWAIT) > 0) {
+        continue;
+    }
+}
+
+static void discard_all(Rig *rig)
+{
+    settle(rig);
+    for (int i = 0; i < N_WIRES; i++) {
+        if (rig->fd[i] >= 0) {
+            discard(rig, i);
+        }
+    }
+}
+
+/* The guest on @wire shows that it has @ip. */
+static void introduce(Rig *rig, int wire, const uint8_t *mac, const char *ip)
+{
+    send_frame(rig, wire, announcement(mac, ip));
+    discard_all(rig);
+}
+
+/* --- QMP ----------------------------------------------------------------- */
+
+static QDict *netdev_add(QTestState *qts, const char *id, const char *options)
+{
+    g_autofree char *json = g_strdup_printf(
+        "{ 'type': 'ipvlan', 'id': '%s', %s }", id, options);
+
+    return qtest_qmp(qts, "{ 'execute': 'netdev_add', 'arguments': %p }",
+                     qobject_from_json(json, &error_abort));
+}
+
+static void add(QTestState *qts, const char *id, const char *options)
+{
+    QDict *rsp = netdev_add(qts, id, options);
+
+    g_assert(qdict_haskey(rsp, "return"));
+    qobject_unref(rsp);
+}
+
+static void add_fails(QTestState *qts, const char *id, const char *options,
+                      const char *desc)
+{
+    QDict *rsp = netdev_add(qts, id, options);
+
+    g_assert(qdict_haskey(rsp, "error"));
+    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"),
+                    ==, desc);
+    qobject_unref(rsp);
+}
+
+static void del(QTestState *qts, const char *id)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'netdev_del',"
+                             "  'arguments': { 'id': %s } }", id);
+}
+
+/* --- options that are refused -------------------------------------------- */
+
+typedef struct ErrorCase {
+    const char *name;
+    const char *id;             /* NULL: "new" */
+    const char *options;
+    const char *desc;
+} ErrorCase;
+
+static const ErrorCase error_cases[] = {
+    { "master/missing", NULL, "'mode': 'l2'",
+      "Parameter 'master' is missing" },
+    { "master/unknown", NULL, "'master': 'nope'",
+      "master=nope: there is no such netdev" },
+    { "master/own", NULL, "'master': 'new'",
+      "master=new: a netdev cannot be its own master" },
+    { "master/slave-has-it", NULL, "'master': 's0'",
+      "master=s0: it is in use by ipvlan 'n0'" },
+    { "master/hubport-has-it", NULL, "'master': 'hubbed'",
+      "master=hubbed: it is in use by hub 'hp0'" },
+    { "id/duplicate", "n0", "'master': 'up0'",
+      "Duplicate ID 'n0'" },
+    { "id/of-the-master", "up0", "'master': 'up0'",
+      "Duplicate ID 'up0'" },
+    { "option/unknown", NULL, "'master': 'up0', 'nope': 1",
+      "Parameter 'nope' is unexpected" },
+    { "netdev/unknown", NULL, "'master': 'up0', 'netdev': 'nope'",
+      "netdev=nope: there is no such netdev" },
+    { "netdev/own", NULL, "'master': 'up0', 'netdev': 'new'",
+      "netdev=new: a netdev cannot be its own netdev" },
+    { "netdev/slave-has-it", NULL, "'master': 'up0', 'netdev': 's0'",
+      "netdev=s0: it is in use by ipvlan 'n0'" },
+    { "netdev/hubport-has-it", NULL, "'master': 'up0', 'netdev': 'hubbed'",
+      "netdev=hubbed: it is in use by hub 'hp0'" },
+    { "netdev/the-master", NULL, "'master': 'free', 'netdev': 'free'",
+      "netdev=free: it is the master" },
+    { "netdev/the-master-of-others", NULL, "'master': 'up0', 'netdev': 'up0'",
+      "netdev=up0: it is the master" },
+    { "netdev/another-master", NULL, "'master': 'free', 'netdev': 'up0'",
+      "netdev=up0: it is the master of ipvlan netdevs" },
+    { "netdev/loop", NULL, "'master': 'up0', 'netdev': 'n1'",
+      "netdev=n1: 'n1' and 'new' are connected already, "
+      "and frames would go in circles" },
+    { "netdev/nested-loop", NULL, "'master': 'n1', 'netdev': 'n2'",
+      "netdev=n2: 'n2' and 'new' are connected already, "
+      "and frames would go in circles" },
+    { "mac/no-mac", NULL, "'master': 'free', 'mac': 'nope'",
+      "mac=nope: it is not a MAC address" },
+    { "mac/short", NULL, "'master': 'free', 'mac': '02:00:00:00:00'",
+      "mac=02:00:00:00:00: it is not a MAC address" },
+    { "mac/empty", NULL, "'master': 'free', 'mac': ''",
+      "mac=: it is not a MAC address" },
+    { "mac/number", NULL, "'master': 'free', 'mac': '5'",
+      "mac=5: it is not a MAC address" },
+    { "mac/multicast", NULL, "'master': 'free', 'mac': '01:00:5e:00:00:01'",
+      "mac=01:00:5e:00:00:01: it is not a unicast MAC address" },
+    { "mac/zero", NULL, "'master': 'free', 'mac': '00:00:00:00:00:00'",
+      "mac=00:00:00:00:00:00: it is not a unicast MAC address" },
+    { "mac/contradicts", NULL, "'master': 'up0', 'mac': '02:00:00:00:00:02'",
+      "mac=02:00:00:00:00:02 contradicts mac=02:00:00:00:00:01 of the slaves "
+      "that 'up0' has" },
+    { "mode/unknown", NULL, "'master': 'up0', 'mode': 'l4'",
+      "Parameter 'mode' does not accept value 'l4'" },
+    { "mode/contradicts", NULL, "'master': 'up0', 'mode': 'l2'",
+      "mode=l2 contradicts mode=l2-macnat of the slaves that 'up0' has" },
+    { "flag/unknown", NULL, "'master': 'up0', 'flag': 'public'",
+      "Parameter 'flag' does not accept value 'public'" },
+    { "flag/contradicts", NULL, "'master': 'up0', 'flag': 'vepa'",
+      "flag=vepa contradicts flag=bridge of the slaves that 'up0' has" },
+    { "learn/unknown", NULL, "'master': 'up0', 'learn': 'never'",
+      "Parameter 'learn' does not accept value 'never'" },
+    { "addr/no-address", NULL, "'master': 'free', 'addr': [ 'x' ]",
+      "addr=x: it is not an IPv4 or IPv6 address or prefix" },
+    { "addr/empty", NULL, "'master': 'free', 'addr': [ '' ]",
+      "addr=: it is not an IPv4 or IPv6 address or prefix" },
+    { "addr/length", NULL,
+      "'master': 'free', 'addr': [ '10.0.0.0/33' ]",
+      "addr=10.0.0.0/33: its prefix length is not between 1 and 32" },
+    { "addr/length-0", NULL,
+      "'master': 'free', 'addr': [ '0.0.0.0/0' ]",
+      "addr=0.0.0.0/0: its prefix length is not between 1 and 32" },
+    { "addr/length-empty", NULL,
+      "'master': 'free', 'addr': [ '2001:db8::/' ]",
+      "addr=2001:db8::/: its prefix length is not between 1 and 128" },
+    { "addr/host-bits", NULL,
+      "'master': 'free', 'addr': [ '10.0.0.1/8' ]",
+      "addr=10.0.0.1/8: it has bits set behind its prefix length" },
+    { "addr/host-bits-v6", NULL,
+      "'master': 'free', 'addr': [ '2001:db8::1/64' ]",
+      "addr=2001:db8::1/64: it has bits set behind its prefix length" },
+    { "addr/multicast", NULL,
+      "'master': 'free', 'addr': [ '224.0.0.1' ]",
+      "addr=224.0.0.1: it is not a unicast address that a guest can own" },
+    { "addr/multicast-v6", NULL,
+      "'master': 'free', 'addr': [ 'ff02::1' ]",
+      "addr=ff02::1: it is not a unicast address that a guest can own" },
+    { "addr/loopback", NULL,
+      "'master': 'free', 'addr': [ '127.0.0.1' ]",
+      "addr=127.0.0.1: it is not a unicast address that a guest can own" },
+    { "addr/owned", NULL,
+      "'master': 'up0', 'addr': [ '10.0.0.1' ]",
+      "addr=10.0.0.1: slave 'n0' owns it" },
+    { "addr/owned-prefix", NULL, "'master': 'up0', "
+      "'addr': [ '10.0.0.9', '10.1.0.0/16' ]",
+      "addr=10.1.0.0/16: slave 'n0' owns it" },
+    { "addr/twice", NULL, "'master': 'free', "
+      "'addr': [ '10.0.0.9', '10.0.0.9/32' ]",
+      "addr=10.0.0.9 is given twice" },
+    { "default/twice", NULL, "'master': 'up0', 'default': true",
+      "default=on: 'n0' is the default slave of 'up0' already" },
+    { "max-addrs/0", NULL, "'master': 'free', 'max-addrs': 0",
+      "max-addrs=0: it has to be between 1 and 1024" },
+    { "max-addrs/1025", NULL, "'master': 'free', 'max-addrs': 1025",
+      "max-addrs=1025: it has to be between 1 and 1024" },
+    { "rx-queue/0", NULL, "'master': 'free', 'rx-queue': 0",
+      "rx-queue=0: it has to be between 1 and 65536" },
+    { "rx-queue/65537", NULL, "'master': 'free', 'rx-queue': 65537",
+      "rx-queue=65537: it has to be between 1 and 65536" },
+    { "rx-queue/negative", NULL, "'master': 'free', 'rx-queue': -1",
+      "Parameter 'rx-queue' expects uint32_t" },
+};
+
+/* up0 with slaves, an unused netdev, and one that a hub port has. */
+static Rig *errors_rig(void)
+{
+    Rig *rig = rig_prepare("-machine none");
+
+    rig_add_slave(rig, N0, "mac=" PORT_MAC ",addr=10.0.0.1,addr=10.1.0.0/16,"
+                  "default=on");
+    g_string_append(rig->args, " -netdev ipvlan,id=n1,master=up0"
+                    " -netdev ipvlan,id=n2,master=up0");
+    rig_wire(rig, N1, "free");
+    rig_wire(rig, N2, "hubbed");
+    g_string_append(rig->args, " -netdev hubport,id=hp0,hubid=1,"
+                    "netdev=hubbed");
+    rig_start(rig);
+    return rig;
+}
+
+static void test_error(const void *data)
+{
+    const ErrorCase *c = data;
+    Rig *rig = errors_rig();
+    g_autofree char *before = status_text(rig->qts);
+    g_autofree char *after = NULL, *end = NULL;
+
+    add_fails(rig->qts, c->id ?: "new", c->options, c->desc);
+    after = status_text(rig->qts);
+    g_assert_cmpstr(after, ==, before);
+
+    /* masters and the name are as good as before */
+    add(rig->qts, "new", "'master': 'up0'");
+    del(rig->qts, "new");
+    add(rig->qts, "new", "'master': 'free', 'mode': 'l2'");
+    del(rig->qts, "new");
+    add(rig->qts, "new", "'master': 'up0', 'netdev': 'free'");
+    del(rig->qts, "new");
+    end = status_text(rig->qts);
+    g_assert_cmpstr(end, ==, before);
+    rig_free(rig);
+}
+
+/* Masters on masters, as deep as it goes. */
+static void test_error_nesting(void)
+{
+    Rig *rig = rig_new("", "", NULL);
+    g_autofree char *before = NULL, *after = NULL;
+
+    for (int i = 2; i <= 8; i++) {
+        g_autofree char *id = g_strdup_printf("deep%d", i);
+        g_autofree char *options = i == 2 ? g_strdup("'master': 'deep1'") :
+            g_strdup_printf("'master': 'deep%d'", i - 1);
+
+        if (i == 2) {
+            add(rig->qts, "deep1", "'master': 'up0'");
+        }
+        add(rig->qts, id, options);
+    }
+    before = status_text(rig->qts);
+    add_fails(rig->qts, "deep9", "'master': 'deep8'",
+              "'deep9' would be nested deeper than 8 links");
+    after = status_text(rig->qts);
+    g_assert_cmpstr(before, ==, after);
+    add(rig->qts, "wide8", "'master': 'deep7'");
+    rig_free(rig);
+}
+
+/* --- the command line ---------------------------------------------------- */
+
+/* Run QEMU until it ends by itself; the exit code is the result. */
+static int run_qemu(const char *args, char **out, char **err)
+{
+    g_autofree char *command = g_strdup_printf("%s -nodefaults -display none "
+                                               "-machine none %s",
+                                               getenv("QTEST_QEMU_BINARY"),
+                                               args);
+    g_autoptr(GError) error = NULL;
+    int wait_status;
+
+    g_spawn_command_line_sync(command, out, err, &wait_status, &error);
+    g_assert_no_error(error);
+    g_assert(WIFEXITED(wait_status));
+    return WEXITSTATUS(wait_status);
+}
+
+#define HUB "-netdev hubport,id=free,hubid=1 "
+
+static const struct {
+    const char *name, *args, *sentence;
+} cli_cases[] = {
+    { "missing-master", "-netdev ipvlan,id=n0",
+      "Parameter 'master' is missing" },
+    { "unknown-master", "-netdev ipvlan,id=n0,master=nope",
+      "master=nope: there is no such netdev" },
+    { "master-comes-later", "-netdev ipvlan,id=n0,master=up0 "
+      "-netdev hubport,id=up0,hubid=1",
+      "master=up0: there is no such netdev" },
+    { "own-master", "-netdev ipvlan,id=n0,master=n0",
+      "master=n0: a netdev cannot be its own master" },
+    { "no-mac", HUB "-netdev ipvlan,id=n0,master=free,mac=x",
+      "mac=x: it is not a MAC address" },
+    { "bad-second-addr",
+      HUB "-netdev ipvlan,id=n0,master=free,addr=10.0.0.1,addr=10.0.0.2/8",
+      "addr=10.0.0.2/8: it has bits set behind its prefix length" },
+    { "contradiction", HUB "-netdev ipvlan,id=n0,master=free,flag=private "
+      "-netdev ipvlan,id=n1,master=free,flag=vepa",
+      "flag=vepa contradicts flag=private of the slaves that 'free' has" },
+    { "unknown-mode", HUB "-netdev ipvlan,id=n0,master=free,mode=l4",
+      "Parameter 'mode' does not accept value 'l4'" },
+    { "range", HUB "-netdev ipvlan,id=n0,master=free,max-addrs=2000",
+      "max-addrs=2000: it has to be between 1 and 1024" },
+    { "unknown-option", HUB "-netdev ipvlan,id=n0,master=free,colour=red",
+      "Invalid parameter 'colour'" },
+    { "hub-and-netdev", HUB "-netdev hubport,id=more,hubid=2 "
+      "-net ipvlan,id=n0,master=free,netdev=more",
+      "netdev=more: -net attaches 'n0' to a hub already" },
+};
+
+static void test_cli(const void *data)
+{
+    int i = GPOINTER_TO_INT(data);
+    g_autofree char *err = NULL;
+    g_autofree char *line = g_strdup_printf(": %s\n", cli_cases[i].sentence);
+
+    g_assert_cmpint(run_qemu(cli_cases[i].args, NULL, &err), ==, 1);
+    g_test_message("%s", err);
+    g_assert_nonnull(strstr(err, line));
+    /* one sentence: no second line */
+    g_assert_null(strchr(strchr(err, '\n') + 1, '\n'));
+}
+
+static void test_cli_help(void)
+{
+    g_autofree char *out = NULL;
+
+    g_assert_cmpint(run_qemu("-netdev help", &out, NULL), ==, 0);
+    g_assert_nonnull(strstr(out, "\nipvlan\n"));
+}
+
+/* --- frames -------------------------------------------------------------- */
+
+#define IP_A "10.0.0.1"
+#define IP_B "10.0.0.2"
+#define IP_C "10.0.0.3"
+#define EXT_IP "10.0.0.100"
+#define NOBODY "10.0.0.200"
+
+/* From outside to @ip behind the port. */
+static Frame inbound(const char *ip, uint32_t tag)
+{
+    return udp(port_mac, ext_mac, EXT_IP, ip, tag);
+}
+
+/* Two guests, a and b, that have been seen. */
+static Rig *rig_of_two(const char *port)
+{
+    Rig *rig = rig_new(port, "", "", NULL);
+
+    introduce(rig, N0, mac_a, IP_A);
+    introduce(rig, N1, mac_b, IP_B);
+    return rig;
+}
+
+static void test_learned(void)
+{
+    Rig *rig = rig_new("", "", "", NULL);
+
+    send_frame(rig, N0, announcement(mac_a, IP_A));
+    expect(rig, UP, announcement(port_mac, IP_A));
+    expect(rig, N1, announcement(mac_a, IP_A));
+    send_frame(rig, N1, announcement(mac_b, IP_B));
+    expect(rig, UP, announcement(port_mac, IP_B));
+    expect(rig, N0, announcement(mac_b, IP_B));
+    assert_str(rig->qts, "0.slaves.1.addresses.0.address", IP_B);
+    assert_str(rig->qts, "0.slaves.1.addresses.0.origin", "arp");
+    assert_str(rig->qts, "0.slaves.1.mac", "52:54:00:00:00:0b");
+
+    send_frame(rig, UP, inbound(IP_A, 1));
+    send_frame(rig, UP, inbound(IP_B, 2));
+    send_frame(rig, UP, inbound(NOBODY, 3));
+    expect(rig, N0, with_dst(inbound(IP_A, 1), mac_a));
+    expect(rig, N1, with_dst(inbound(IP_B, 2), mac_b));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0", "no-owner"), ==, 1);
+    g_assert_cmpint(get_drops(rig->qts, "0", NULL), ==, 1);
+    rig_free(rig);
+}
+
+/* A socket does not tell its MAC: the frame comes as it is, till it does. */
+static void test_static(void)
+{
+    Rig *rig = rig_new("", "addr=" IP_A, "addr=" IP_B, NULL);
+
+    send_frame(rig, UP, inbound(IP_B, 1));
+    expect(rig, N1, inbound(IP_B, 1));
+    send_frame(rig, N1, udp(ext_mac, mac_b, IP_B, EXT_IP, 2));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_B, EXT_IP, 2));
+    send_frame(rig, UP, inbound(IP_B, 3));
+    expect(rig, N1, with_dst(inbound(IP_B, 3), mac_b));
+    expect_nothing(rig);
+    assert_str(rig->qts, "0.slaves.0.addresses.0.address", IP_A);
+    assert_str(rig->qts, "0.slaves.0.addresses.0.origin", "static");
+    assert_str(rig->qts, "0.slaves.0.learn", "off");
+    rig_free(rig);
+}
+
+static void test_prefix(void)
+{
+    Rig *rig = rig_new("", "addr=10.1.0.0/16,addr=2001:db8::/64",
+                       "addr=10.1.2.0/24", "addr=10.1.2.3", NULL);
+
+    send_frame(rig, UP, inbound("10.1.0.0", 1));
+    send_frame(rig, UP, inbound("10.1.255.255", 2));
+    send_frame(rig, UP, inbound("10.1.2.4", 3));
+    send_frame(rig, UP, inbound("10.1.2.3", 4));
+    send_frame(rig, UP, inbound("10.2.0.1", 5));
+    send_frame(rig, UP, solicitation(port_mac, ext_mac, "2001:db8::1",
+                                     "2001:db8::2", "2001:db8::2"));
+    expect(rig, N0, inbound("10.1.0.0", 1));
+    expect(rig, N0, inbound("10.1.255.255", 2));
+    expect(rig, N0, solicitation(port_mac, ext_mac, "2001:db8::1",
+                                 "2001:db8::2", "2001:db8::2"));
+    expect(rig, N1, inbound("10.1.2.4", 3));
+    expect(rig, N2, inbound("10.1.2.3", 4));
+    expect_nothing(rig);
+    assert_str(rig->qts, "0.slaves.0.addresses.0.address", "10.1.0.0/16");
+    rig_free(rig);
+}
+
+static void test_tagged(void)
+{
+    static const uint8_t tags[] = { 0x88, 0xa8, 0, 1, 0x81, 0, 0, 2 };
+    Rig *rig = rig_of_two("");
+    Frame plain = inbound(IP_B, 1);
+    Frame f = { 0 };
+
+    put(&f, plain.b, 2 * MAC_LEN);
+    put(&f, tags, sizeof(tags));
+    put(&f, plain.b + 2 * MAC_LEN, plain.len - 2 * MAC_LEN);
+    send_frame(rig, UP, f);
+    expect(rig, N1, with_dst(f, mac_b));
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+static void test_macnat(void)
+{
+    Rig *rig = rig_of_two("");
+
+    /* ARP: what goes out is the port's, the answer is the guest's again */
+    send_frame(rig, N0, arp(ARP_REQUEST, broadcast, mac_a, IP_A, no_mac,
+                            EXT_IP));
+    expect(rig, UP, arp(ARP_REQUEST, broadcast, port_mac, IP_A, no_mac,
+                        EXT_IP));
+    expect(rig, N1, arp(ARP_REQUEST, broadcast, mac_a, IP_A, no_mac,
+                        EXT_IP));
+    send_frame(rig, UP, arp(ARP_REPLY, port_mac, ext_mac, EXT_IP, port_mac,
+                            IP_A));
+    expect(rig, N0, arp(ARP_REPLY, mac_a, ext_mac, EXT_IP, mac_a, IP_A));
+
+    /* who is asked for goes alone */
+    send_frame(rig, UP, arp(ARP_REQUEST, broadcast, ext_mac, EXT_IP, no_mac,
+                            IP_B));
+    expect(rig, N1, arp(ARP_REQUEST, broadcast, ext_mac, EXT_IP, no_mac,
+                        IP_B));
+    expect_nothing(rig);
+
+    /* IP */
+    send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, 1));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 1));
+    send_frame(rig, N1, udp(ext_mac, mac_b, IP_B, EXT_IP, 2));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_B, EXT_IP, 2));
+
+    /* neighbour discovery, whose checksum covers the hardware address */
+    send_frame(rig, N0, solicitation(ext_mac, mac_a, "2001:db8::a",
+                                     "2001:db8::100", "2001:db8::100"));
+    expect(rig, UP, solicitation(ext_mac, port_mac, "2001:db8::a",
+                                 "2001:db8::100", "2001:db8::100"));
+    assert_str(rig->qts, "0.slaves.0.addresses.1.address", "2001:db8::a");
+    assert_str(rig->qts, "0.slaves.0.addresses.1.origin", "nd");
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0", NULL), ==, 0);
+    rig_free(rig);
+}
+
+/* By the guest's own MAC, as the user-mode stack does it. */
+static void test_own_mac(void)
+{
+    Rig *rig = rig_of_two("");
+
+    send_frame(rig, UP, with_dst(inbound(NOBODY, 1), mac_b));
+    expect(rig, N1, with_dst(inbound(NOBODY, 1), mac_b));
+    send_frame(rig, UP, with_dst(inbound(IP_A, 2), mac_c));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0", "not-for-us"), ==, 1);
+    rig_free(rig);
+}
+
+static void test_broadcast(void)
+{
+    Rig *rig = rig_of_two("");
+    Frame all = udp(broadcast, mac_a, IP_A, "255.255.255.255", 1);
+    Frame reflected = udp(broadcast, port_mac, IP_A, "255.255.255.255", 1);
+    Frame external = udp(broadcast, ext_mac, EXT_IP, "255.255.255.255", 2);
+
+    send_frame(rig, N0, all);
+    expect(rig, UP, reflected);
+    expect(rig, N1, all);
+    send_frame(rig, UP, external);
+    expect(rig, N0, external);
+    expect(rig, N1, external);
+    send_frame(rig, UP, reflected);
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0", "reflected"), ==, 1);
+    rig_free(rig);
+}
+
+static void test_siblings(void)
+{
+    Rig *rig = rig_of_two("");
+
+    send_frame(rig, N0, udp(mac_b, mac_a, IP_A, IP_B, 1));
+    expect(rig, N1, udp(mac_b, mac_a, IP_A, IP_B, 1));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 2));
+    expect(rig, N1, udp(mac_b, mac_a, IP_A, IP_B, 2));
+    send_frame(rig, N1, arp(ARP_REQUEST, broadcast, mac_b, IP_B, no_mac,
+                            IP_A));
+    expect(rig, N0, arp(ARP_REQUEST, broadcast, mac_b, IP_B, no_mac, IP_A));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_A, 3));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, NOBODY, 4));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "to-itself"), ==, 1);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "no-owner"), ==, 1);
+    rig_free(rig);
+}
+
+/* What a sibling owns cannot be used as a source. */
+static void test_not_owned(void)
+{
+    Rig *rig = rig_of_two("");
+
+    send_frame(rig, N1, udp(ext_mac, mac_b, IP_A, EXT_IP, 1));
+    send_frame(rig, N1, announcement(mac_b, IP_A));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.1", "not-owned"), ==, 2);
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.1.contested"), ==, 2);
+    g_assert_false(has(rig->qts, "0.slaves.1.addresses.1.address"));
+    rig_free(rig);
+}
+
+static void test_default(void)
+{
+    Rig *rig = rig_new("", "", "default=on", NULL);
+    Frame lldp = eth(port_mac, ext_mac, 0x88cc);
+
+    introduce(rig, N0, mac_a, IP_A);
+    introduce(rig, N1, mac_b, IP_B);
+    g_assert_true(get_bool(rig->qts, "0.slaves.1.default"));
+    send_frame(rig, UP, inbound(NOBODY, 1));
+    expect(rig, N1, with_dst(inbound(NOBODY, 1), mac_b));
+    send_frame(rig, UP, lldp);
+    expect(rig, N1, with_dst(lldp, mac_b));
+    send_frame(rig, UP, inbound(IP_A, 2));
+    expect(rig, N0, with_dst(inbound(IP_A, 2), mac_a));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, NOBODY, 3));
+    expect(rig, N1, udp(mac_b, mac_a, IP_A, NOBODY, 3));
+    send_frame(rig, UP, with_dst(inbound(NOBODY, 4), mac_c));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0", "not-for-us"), ==, 1);
+    rig_free(rig);
+}
+
+static void test_private(void)
+{
+    Rig *rig = rig_of_two("flag=private");
+    Frame all = udp(broadcast, mac_a, IP_A, "255.255.255.255", 1);
+
+    send_frame(rig, N0, all);
+    expect(rig, UP, with_src(all, port_mac));
+    send_frame(rig, N0, udp(mac_b, mac_a, IP_A, IP_B, 2));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 3));
+    send_frame(rig, N0, arp(ARP_REQUEST, broadcast, mac_a, IP_A, no_mac,
+                            IP_B));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "private"), ==, 3);
+
+    /* with the world outside they do talk */
+    send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, 4));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 4));
+    send_frame(rig, UP, inbound(IP_B, 5));
+    expect(rig, N1, with_dst(inbound(IP_B, 5), mac_b));
+    rig_free(rig);
+}
+
+static void test_vepa(void)
+{
+    Rig *rig = rig_of_two("flag=vepa");
+    Frame all = udp(broadcast, mac_a, IP_A, "255.255.255.255", 1);
+    Frame one = udp(port_mac, mac_a, IP_A, IP_B, 2);
+
+    send_frame(rig, N0, all);
+    expect(rig, UP, with_src(all, port_mac));
+    send_frame(rig, N0, one);
+    expect(rig, UP, with_src(one, port_mac));
+    send_frame(rig, N0, with_dst(one, mac_b));
+    expect(rig, UP, with_dst(with_src(one, port_mac), mac_b));
+    expect_nothing(rig);
+
+    /* the switch reflects */
+    send_frame(rig, UP, with_src(one, port_mac));
+    expect(rig, N1, with_dst(with_src(one, port_mac), mac_b));
+    send_frame(rig, UP, with_src(all, port_mac));
+    expect(rig, N1, with_src(all, port_mac));
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+/* QEMU's standard error goes to a file; returns its name. */
+static char *stderr_redirect(int *saved)
+{
+    char *name;
+    int fd = g_file_open_tmp("ipvlan-test-XXXXXX", &name, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    *saved = dup(STDERR_FILENO);
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+    return name;
+}
+
+static void stderr_restore(int saved)
+{
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+}
+
+static void test_l2(void)
+{
+    Rig *rig = rig_new("mode=l2", "", "", NULL);
+
+    send_frame(rig, N0, announcement(port_mac, IP_A));
+    expect(rig, UP, announcement(port_mac, IP_A));
+    expect(rig, N1, announcement(port_mac, IP_A));
+    send_frame(rig, N1, announcement(port_mac, IP_B));
+    expect(rig, UP, announcement(port_mac, IP_B));
+    expect(rig, N0, announcement(port_mac, IP_B));
+
+    send_frame(rig, UP, inbound(IP_A, 1));
+    send_frame(rig, UP, inbound(IP_B, 2));
+    expect(rig, N0, inbound(IP_A, 1));
+    expect(rig, N1, inbound(IP_B, 2));
+    send_frame(rig, N0, udp(port_mac, port_mac, IP_A, IP_B, 3));
+    expect(rig, N1, udp(port_mac, port_mac, IP_A, IP_B, 3));
+    send_frame(rig, N0, udp(ext_mac, port_mac, IP_A, EXT_IP, 4));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 4));
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+static void test_l2_foreign_mac(void)
+{
+    static const char *warning =
+        "warning: netdev 'n0': the guest's MAC address 52:54:00:00:00:0a is "
+        "not the port's, " PORT_MAC ", and mode=l2 lets no other out; give "
+        "its NIC that one, or use mode=l2-macnat\n";
+    g_autofree char *text = NULL;
+    int saved;
+    g_autofree char *name = stderr_redirect(&saved);
+    Rig *rig = rig_new("mode=l2", "", "", NULL);
+    const char *found;
+
+    stderr_restore(saved);
+    send_frame(rig, N0, announcement(mac_a, IP_A));
+    send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, 1));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "foreign-mac"), ==, 2);
+    g_assert_false(has(rig->qts, "0.slaves.0.addresses.0.address"));
+    rig_free(rig);
+
+    /* once, and not for each frame */
+    g_assert_true(g_file_get_contents(name, &text, NULL, NULL));
+    unlink(name);
+    found = strstr(text, warning);
+    g_assert_nonnull(found);
+    g_assert_null(strstr(found + 1, "warning:"));
+}
+
+/* --- the port's default MAC ----------------------------------------------- */
+
+static char *default_mac(const char *args, const char *master)
+{
+    QTestState *qts = qtest_initf("-nodefaults -machine none %s "
+                                  "-netdev hubport,id=%s,hubid=1 "
+                                  "-netdev ipvlan,id=n0,master=%s", args,
+                                  master, master);
+    char *mac = get_str(qts, "0.mac");
+
+    qtest_quit(qts);
+    return mac;
+}
+
+static void test_default_mac(void)
+{
+    static const struct {
+        const char *args, *master;
+    } machines[] = {
+        { "-name one", "up0" },
+        { "-name two", "up0" },
+        { "-name one", "up1" },
+        { "-uuid 01234567-89ab-cdef-0123-456789abcdef", "up0" },
+        { "-uuid 01234567-89ab-cdef-0123-456789abcdee", "up0" },
+        { "", "up0" },
+    };
+    char *macs[ARRAY_SIZE(machines)];
+
+    for (int i = 0; i < ARRAY_SIZE(machines); i++) {
+        g_autofree char *again = default_mac(machines[i].args,
+                                             machines[i].master);
+
+        macs[i] = default_mac(machines[i].args, machines[i].master);
+        g_assert_cmpstr(macs[i], ==, again);
+        /* locally administered, and one station's */
+        g_assert_cmpint(g_ascii_xdigit_value(macs[i][1]) & 3, ==, 2);
+        for (int j = 0; j < i; j++) {
+            g_assert_cmpstr(macs[i], !=, macs[j]);
+        }
+    }
+    for (int i = 0; i < ARRAY_SIZE(machines); i++) {
+        g_free(macs[i]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    for (int i = 0; i < ARRAY_SIZE(error_cases); i++) {
+        g_autofree char *path = g_strdup_printf("ipvlan/error/%s",
+                                                error_cases[i].name);
+
+        qtest_add_data_func(path, &error_cases[i], test_error);
+    }
+    qtest_add_func("ipvlan/error/nesting", test_error_nesting);
+    for (int i = 0; i < ARRAY_SIZE(cli_cases); i++) {
+        g_autofree char *path = g_strdup_printf("ipvlan/command-line/%s",
+                                                cli_cases[i].name);
+
+        qtest_add_data_func(path, GINT_TO_POINTER(i), test_cli);
+    }
+    qtest_add_func("ipvlan/command-line/help", test_cli_help);
+    qtest_add_func("ipvlan/frames/learned", test_learned);
+    qtest_add_func("ipvlan/frames/static", test_static);
+    qtest_add_func("ipvlan/frames/prefix", test_prefix);
+    qtest_add_func("ipvlan/frames/tagged", test_tagged);
+    qtest_add_func("ipvlan/frames/macnat", test_macnat);
+    qtest_add_func("ipvlan/frames/own-mac", test_own_mac);
+    qtest_add_func("ipvlan/frames/broadcast", test_broadcast);
+    qtest_add_func("ipvlan/frames/siblings", test_siblings);
+    qtest_add_func("ipvlan/frames/not-owned", test_not_owned);
+    qtest_add_func("ipvlan/frames/default", test_default);
+    qtest_add_func("ipvlan/frames/private", test_private);
+    qtest_add_func("ipvlan/frames/vepa", test_vepa);
+    qtest_add_func("ipvlan/frames/l2", test_l2);
+    qtest_add_func("ipvlan/frames/l2-foreign-mac", test_l2_foreign_mac);
+    qtest_add_func("ipvlan/default-mac", test_default_mac);
+
+    return g_test_run();
+}
