@@ -41,11 +41,32 @@ IpvlanSlave *macnat_find(const IpvlanPort *port, const uint8_t *mac)
     return g_hash_table_lookup(port->macs, &key);
 }
 
+static void macs_insert(IpvlanSlave *slave)
+{
+    slave->mac_key = mac_to_key(slave->mac);
+    g_hash_table_insert(slave->port->macs, &slave->mac_key, slave);
+}
+
+/* Who has had the same MAC all the time is who has it now. */
+static void macs_inherit(const IpvlanSlave *slave)
+{
+    for (GList *l = slave->port->slaves.head; l; l = l->next) {
+        IpvlanSlave *heir = l->data;
+
+        if (heir != slave && heir->has_mac &&
+            mac_equal(heir->mac, slave->mac)) {
+            macs_insert(heir);
+            return;
+        }
+    }
+}
+
 void macnat_forget(IpvlanSlave *slave)
 {
     if (slave->mac_key) {
         g_hash_table_remove(slave->port->macs, &slave->mac_key);
         slave->mac_key = 0;
+        macs_inherit(slave);
     }
 }
 
@@ -61,8 +82,7 @@ void macnat_see(IpvlanSlave *slave, const uint8_t *mac)
     slave->has_mac = true;
     /* First come, first owned; and the port's is everybody's. */
     if (!mac_equal(mac, port->mac) && !macnat_find(port, mac)) {
-        slave->mac_key = mac_to_key(mac);
-        g_hash_table_insert(port->macs, &slave->mac_key, slave);
+        macs_insert(slave);
     }
 }
 
