@@ -59,7 +59,7 @@ struct IpvlanPort {
     GQueue sources;             /* of BroadcastSource with packets */
     unsigned backlog;           /* packets in all sources */
     LinkWork *expiry_work;
-    bool expiry_armed;
+    int64_t expiry_at;          /* when expiry_work runs, 0: it does not */
 };
 
 static inline IpvlanPort *ipvlan_port(const Link *lower)

@@ -28,8 +28,8 @@ static int64_t addr_expiry(const IpvlanAddr *a)
 
 static void expiry_arm(IpvlanPort *port, int64_t when)
 {
-    if (!port->expiry_armed) {
-        port->expiry_armed = true;
+    if (!port->expiry_at || when < port->expiry_at) {
+        port->expiry_at = when;
         port->lower->platform->work_at(port->expiry_work, when);
     }
 }
@@ -97,7 +97,7 @@ void ipvlan_expire(void *opaque)
     int64_t now = ipvlan_now(port);
     int64_t next = INT64_MAX;
 
-    port->expiry_armed = false;
+    port->expiry_at = 0;
     for (GList *l = port->slaves.head; l; l = l->next) {
         int64_t when = expire_slave(l->data, now);
 
