@@ -449,7 +449,7 @@ static NetClientState *find_netdev(const VlinkOptions *opts,
         return NULL;
     }
     nc = qemu_find_netdev(id);
-    if (!nc) {
+    if (!nc || is_lower(nc)) {
         error_setg(errp, "%s=%s: there is no such netdev", option, id);
         return NULL;
     }
@@ -532,12 +532,28 @@ static bool join(Link *link, const char *option, NetClientState *nc,
 
 QEMU_BUILD_BUG_ON(LINK_MAX_NEST != 8);  /* as join_problem() says */
 
+/*
+ * A name that no other client has, because QEMU takes clients of one name for
+ * the queues of one: the port of a master that is gone may still be there
+ * when another master of that name comes.
+ */
+static char *lower_name(VlinkDriver *driver, NetClientState *master)
+{
+    char *name = g_strdup_printf("%s/%s", master->name, driver->kind);
+
+    for (int i = 2; qemu_find_net_clients_except(name, NULL,
+                                                 NET_CLIENT_DRIVER__MAX, 0);
+         i++) {
+        g_free(name);
+        name = g_strdup_printf("%s/%s%d", master->name, driver->kind, i);
+    }
+    return name;
+}
+
 static Link *lower_new(VlinkDriver *driver, NetClientState *master,
                        Error **errp)
 {
-    /* a name that no user can give to a netdev */
-    g_autofree char *name = g_strdup_printf("%s/%s", master->name,
-                                            driver->kind);
+    g_autofree char *name = lower_name(driver, master);
     NetClientState *nc = qemu_new_net_client(&driver->lower, master,
                                              driver->kind, name);
     VlinkEndpoint *ep = to_endpoint(nc);
