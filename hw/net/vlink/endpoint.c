@@ -337,14 +337,18 @@ static void upper_state_bh(void *opaque)
 }
 
 /*
- * set_link on the slave.  When we return, set_link sets the NIC as the slave
- * is, although the master may be down: look at it again after that.
+ * set_link on the slave, or on its NIC, whose state is then not ours to undo.
+ * When we return, set_link sets the NIC as the slave is, although the master
+ * may be down: look at it again after that.
  */
 static void upper_status_changed(NetClientState *nc)
 {
     VlinkEndpoint *ep = to_endpoint(nc);
 
     if (ep->link) {
+        if (ep->link->admin_up == !nc->link_down) {
+            ep->took_down = false;
+        }
         link_set_admin(ep->link, !nc->link_down);
         qemu_bh_schedule(ep->state_bh);
     }
