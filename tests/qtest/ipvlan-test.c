@@ -1166,6 +1166,539 @@ static void test_default_mac(void)
     }
 }
 
+/* --- life and death ------------------------------------------------------- */
+
+static void add_hubport(QTestState *qts, const char *id, int hub)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'netdev_add', 'arguments': {"
+                             "  'type': 'hubport', 'id': %s, 'hubid': %d } }",
+                             id, hub);
+}
+
+static void assert_empty(QTestState *qts)
+{
+    g_autofree char *text = status_text(qts);
+
+    g_assert_cmpstr(text, ==, "[]");
+}
+
+/* Two slaves, one of them attached to a netdev: away in every order. */
+static void test_any_order(void)
+{
+    static const char *const ids[] = { "up0", "s0", "n0", "n1" };
+    QTestState *qts = qtest_init("-nodefaults -machine none");
+
+    for (int order = 0; order < 256; order++) {
+        unsigned seen = 0;
+
+        for (int i = 0; i < 4; i++) {
+            seen |= 1 << (order >> (2 * i) & 3);
+        }
+        if (seen != 15) {
+            continue;           /* no permutation */
+        }
+        add_hubport(qts, "up0", 1);
+        add_hubport(qts, "s0", 2);
+        add(qts, "n0", "'master': 'up0', 'netdev': 's0', "
+            "'addr': [ '10.0.0.1' ]");
+        add(qts, "n1", "'master': 'up0', 'default': true");
+        for (int i = 0; i < 4; i++) {
+            del(qts, ids[order >> (2 * i) & 3]);
+        }
+        assert_empty(qts);
+    }
+    qtest_quit(qts);
+}
+
+/* What is in a name: as good as new, each time. */
+static void test_same_id(void)
+{
+    QTestState *qts = qtest_init("-nodefaults -machine none");
+
+    add_hubport(qts, "up0", 1);
+    for (int i = 0; i < 10; i++) {
+        const char *options = i % 2 ?
+            "'master': 'up0', 'mode': 'l2', 'addr': [ '10.0.0.1' ]" :
+            "'master': 'up0', 'flag': 'vepa', 'default': true, "
+            "'addr': [ '10.0.0.0/8', '10.0.0.1' ]";
+
+        add(qts, "n0", options);
+        assert_str(qts, "0.mode", i % 2 ? "l2" : "l2-macnat");
+        assert_str(qts, "0.flag", i % 2 ? "bridge" : "vepa");
+        add(qts, "n1", "'master': 'up0', 'addr': [ '10.0.0.2' ]");
+        del(qts, "n0");
+        /* what n0 had is free, what the port is stays */
+        add_fails(qts, "n0", "'master': 'up0', 'flag': 'private'",
+                  i % 2 ? "flag=private contradicts flag=bridge of the slaves "
+                          "that 'up0' has"
+                        : "flag=private contradicts flag=vepa of the slaves "
+                          "that 'up0' has");
+        add(qts, "n0", "'master': 'up0', 'default': true, "
+            "'addr': [ '10.0.0.1', '10.0.0.0/8' ]");
+        del(qts, "n1");
+        del(qts, "n0");
+        assert_empty(qts);
+    }
+    qtest_quit(qts);
+}
+
+/* The master goes, and another one comes, while slaves hold on to the first. */
+static void test_same_master_id(void)
+{
+    QTestState *qts = qtest_init("-nodefaults -machine none");
+
+    add_hubport(qts, "up0", 1);
+    add(qts, "old", "'master': 'up0', 'addr': [ '10.0.0.1' ]");
+    del(qts, "up0");
+    g_assert_false(get_bool(qts, "0.link-up"));
+    g_assert_false(get_bool(qts, "0.slaves.0.link-up"));
+    add_fails(qts, "new", "'master': 'up0'",
+              "master=up0: there is no such netdev");
+    add_fails(qts, "new", "'master': 'up0/ipvlan'",
+              "master=up0/ipvlan: there is no such netdev");
+
+    add_hubport(qts, "up0", 1);
+    add(qts, "new", "'master': 'up0', 'addr': [ '10.0.0.1' ]");
+    g_assert_false(get_bool(qts, "0.link-up"));
+    g_assert_true(get_bool(qts, "1.link-up"));
+    assert_str(qts, "0.slaves.0.id", "old");
+    assert_str(qts, "1.slaves.0.id", "new");
+    del(qts, "old");
+    g_assert_true(get_bool(qts, "0.link-up"));
+    assert_str(qts, "0.slaves.0.id", "new");
+    del(qts, "up0");
+    add_hubport(qts, "up0", 1);
+    add(qts, "newer", "'master': 'up0'");
+    del(qts, "newer");
+    assert_str(qts, "0.slaves.0.id", "new");
+    del(qts, "new");
+    assert_empty(qts);
+    qtest_quit(qts);
+}
+
+/* What a netdev was attached to goes; what it had queued does not matter. */
+static void test_peer_deleted(void)
+{
+    Rig *rig = rig_of_two("");
+
+    del(rig->qts, "s0");
+    send_frame(rig, UP, inbound(IP_A, 1));
+    send_frame(rig, UP, inbound(IP_B, 2));
+    expect(rig, N1, with_dst(inbound(IP_B, 2), mac_b));
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", NULL), ==, 1);
+    rig_free(rig);
+}
+
+/* Everything that there is, alive at the end. */
+static void test_exit(void)
+{
+    Rig *rig = rig_prepare("-machine pc");
+
+    rig_add_slave(rig, N0, "default=on");
+    rig_add_slave(rig, N1, "addr=" IP_B);
+    g_string_append(rig->args, " -netdev ipvlan,id=nic,master=up0,addr=" IP_A
+                    " -device virtio-net-pci,netdev=nic"
+                    " -netdev ipvlan,id=lone,master=up0"
+                    " -netdev ipvlan,id=nested,master=lone"
+                    " -netdev ipvlan,id=nested-nic,master=lone"
+                    " -device virtio-net-pci,netdev=nested-nic"
+                    " -netdev ipvlan,id=later,master=up0");
+    rig_start(rig);
+    for (int i = 0; i < 20; i++) {
+        send_frame(rig, UP, inbound(IP_A, i));
+        send_frame(rig, UP, with_dst(inbound(EXT_IP, i), broadcast));
+    }
+    del(rig->qts, "later");
+    rig_free(rig);
+}
+
+/* --- NICs ----------------------------------------------------------------- */
+
+#define NIC_SLOT 4
+#define NIC_HDR sizeof(struct virtio_net_hdr_mrg_rxbuf)
+#define NIC_BUF 2048
+#define ETH_MIN 60
+
+typedef struct Nic {
+    Rig *rig;
+    QVirtioPCIDevice *dev;
+    QVirtQueue *rx, *tx, *ctrl;
+} Nic;
+
+static QGuestAllocator guest_alloc_state;
+static QPCIBus *pci;
+
+static void add_nic(Rig *rig, int n, const char *options)
+{
+    g_string_append_printf(rig->args, " -netdev ipvlan,id=n%d,master=up0,"
+                           "mac=" PORT_MAC "%s%s -device virtio-net-pci,"
+                           "netdev=n%d,id=nic%d,addr=%d,romfile=,"
+                           "mac=52:54:00:00:00:%02x", n,
+                           *options ? "," : "", options, n, n, NIC_SLOT + n,
+                           0xa + n);
+}
+
+static void nic_rig_start(Rig *rig)
+{
+    rig_start(rig);
+    pc_alloc_init(&guest_alloc_state, rig->qts, ALLOC_NO_FLAGS);
+    pci = qpci_new_pc(rig->qts, &guest_alloc_state);
+}
+
+static void nic_rig_free(Rig *rig)
+{
+    qpci_free_pc(pci);
+    alloc_destroy(&guest_alloc_state);
+    rig_free(rig);
+}
+
+/* One NIC, on the slave n0. */
+static Rig *rig_of_nic(const char *options)
+{
+    Rig *rig = rig_prepare("-machine pc");
+
+    add_nic(rig, 0, options);
+    nic_rig_start(rig);
+    return rig;
+}
+
+/* A driver that has come as far as to look at the configuration. */
+static QVirtioPCIDevice *nic_find(int n)
+{
+    QPCIAddress addr = { .devfn = QPCI_DEVFN(NIC_SLOT + n, 0) };
+    QVirtioPCIDevice *dev = virtio_pci_new(pci, &addr);
+
+    g_assert_nonnull(dev);
+    qvirtio_pci_device_enable(dev);
+    qvirtio_start_device(&dev->vdev);
+    qvirtio_set_features(&dev->vdev, qvirtio_get_features(&dev->vdev) &
+                         ~(QVIRTIO_F_BAD_FEATURE |
+                           (1ull << VIRTIO_RING_F_INDIRECT_DESC) |
+                           (1ull << VIRTIO_RING_F_EVENT_IDX)));
+    return dev;
+}
+
+static bool nic_is_up(QVirtioPCIDevice *dev)
+{
+    uint16_t nic_status = qvirtio_config_readw(&dev->vdev,
+        offsetof(struct virtio_net_config, status));
+
+    return nic_status & VIRTIO_NET_S_LINK_UP;
+}
+
+/* A driver with all its queues. */
+static Nic nic_start(Rig *rig, int n)
+{
+    Nic nic = { .rig = rig, .dev = nic_find(n) };
+    QVirtioDevice *vdev = &nic.dev->vdev;
+
+    nic.rx = qvirtqueue_setup(vdev, &guest_alloc_state, 0);
+    nic.tx = qvirtqueue_setup(vdev, &guest_alloc_state, 1);
+    nic.ctrl = qvirtqueue_setup(vdev, &guest_alloc_state, 2);
+    qvirtio_set_driver_ok(vdev);
+    return nic;
+}
+
+static void nic_stop(Nic *nic)
+{
+    const QVirtioBus *bus = nic->dev->vdev.bus;
+
+    qvirtqueue_cleanup(bus, nic->rx, &guest_alloc_state);
+    qvirtqueue_cleanup(bus, nic->tx, &guest_alloc_state);
+    qvirtqueue_cleanup(bus, nic->ctrl, &guest_alloc_state);
+    qos_object_destroy((QOSGraphObject *)nic->dev);
+}
+
+static void nic_kick_and_wait(Nic *nic, QVirtQueue *vq, uint32_t head)
+{
+    qvirtqueue_kick(nic->rig->qts, &nic->dev->vdev, vq, head);
+    qvirtio_wait_used_elem(nic->rig->qts, &nic->dev->vdev, vq, head, NULL,
+                           TIMEOUT_US);
+}
+
+/* The next frame that the NIC gets, or has had no buffer for, is @expected. */
+static void nic_expect(Nic *nic, Frame expected)
+{
+    QTestState *qts = nic->rig->qts;
+    uint64_t buf = guest_alloc(&guest_alloc_state, NIC_BUF);
+    g_autofree char *is = NULL, *should_be = NULL;
+    Frame f;
+
+    nic_kick_and_wait(nic, nic->rx, qvirtqueue_add(qts, nic->rx, buf,
+                                                   NIC_BUF, true, false));
+    /* short frames are padded */
+    expected.len = MAX(expected.len, ETH_MIN);
+    f.len = expected.len;
+    qtest_memread(qts, buf + NIC_HDR, f.b, f.len);
+    is = hex(&f);
+    should_be = hex(&expected);
+    g_assert_cmpstr(is, ==, should_be);
+    guest_free(&guest_alloc_state, buf);
+}
+
+static void nic_send(Nic *nic, Frame f)
+{
+    QTestState *qts = nic->rig->qts;
+    uint64_t buf = guest_alloc(&guest_alloc_state, NIC_BUF);
+
+    qtest_memset(qts, buf, 0, NIC_HDR);
+    qtest_memwrite(qts, buf + NIC_HDR, f.b, f.len);
+    nic_kick_and_wait(nic, nic->tx, qvirtqueue_add(qts, nic->tx, buf,
+                                                   NIC_HDR + f.len, false,
+                                                   false));
+    guest_free(&guest_alloc_state, buf);
+}
+
+static void nic_control(Nic *nic, uint8_t class, uint8_t cmd,
+                        const void *data, size_t len)
+{
+    QTestState *qts = nic->rig->qts;
+    uint64_t buf = guest_alloc(&guest_alloc_state, 2 + len + 1);
+    uint32_t head;
+
+    qtest_writeb(qts, buf, class);
+    qtest_writeb(qts, buf + 1, cmd);
+    qtest_memwrite(qts, buf + 2, data, len);
+    qtest_writeb(qts, buf + 2 + len, VIRTIO_NET_ERR);
+    head = qvirtqueue_add(qts, nic->ctrl, buf, 2, false, true);
+    qvirtqueue_add(qts, nic->ctrl, buf + 2, len, false, true);
+    qvirtqueue_add(qts, nic->ctrl, buf + 2 + len, 1, true, false);
+    nic_kick_and_wait(nic, nic->ctrl, head);
+    g_assert_cmpint(qtest_readb(qts, buf + 2 + len), ==, VIRTIO_NET_OK);
+    guest_free(&guest_alloc_state, buf);
+}
+
+/* A NIC tells its MAC, so a guest that is quiet is found and can talk. */
+static void test_nic_frames(void)
+{
+    Rig *rig = rig_of_nic("addr=" IP_A);
+    Nic nic = nic_start(rig, 0);
+
+    send_frame(rig, UP, inbound(IP_A, 1));
+    nic_expect(&nic, with_dst(inbound(IP_A, 1), mac_a));
+    nic_send(&nic, udp(ext_mac, mac_a, IP_A, EXT_IP, 2));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 2));
+    nic_stop(&nic);
+    nic_rig_free(rig);
+}
+
+/* What the guest has no buffers for waits, in order. */
+static void test_nic_queue(void)
+{
+    Rig *rig = rig_of_nic("addr=" IP_A);
+    Nic nic = nic_start(rig, 0);
+
+    for (int i = 0; i < 20; i++) {
+        send_frame(rig, UP, inbound(IP_A, i));
+    }
+    for (int i = 0; i < 20; i++) {
+        nic_expect(&nic, with_dst(inbound(IP_A, i), mac_a));
+    }
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", NULL), ==, 0);
+    nic_stop(&nic);
+    nic_rig_free(rig);
+}
+
+/* Deleted for the user, held by the NIC: addresses and name are free. */
+static void test_nic_netdev_del(void)
+{
+    Rig *rig = rig_of_nic("addr=" IP_A);
+    QVirtioPCIDevice *dev = nic_find(0);
+
+    add(rig->qts, "n1", "'master': 'up0'");
+    add_fails(rig->qts, "n2", "'master': 'up0', 'addr': [ '" IP_A "' ]",
+              "addr=" IP_A ": slave 'n0' owns it");
+    del(rig->qts, "n0");
+    g_assert_false(nic_is_up(dev));
+    g_assert_false(has(rig->qts, "0.slaves.1.id"));
+    add(rig->qts, "n0", "'master': 'up0', 'addr': [ '" IP_A "' ]");
+    assert_str(rig->qts, "0.slaves.1.id", "n0");
+    qpci_unplug_acpi_device_test(rig->qts, "nic0", NIC_SLOT);
+    assert_str(rig->qts, "0.slaves.1.id", "n0");
+    qos_object_destroy((QOSGraphObject *)dev);
+    nic_rig_free(rig);
+}
+
+typedef struct Deletion {
+    const char *name;
+    const char *ids[3];
+} Deletion;
+
+static const Deletion deletions[] = {
+    { "slave-master-nic", { "n0", "up0", "nic0" } },
+    { "slave-nic-master", { "n0", "nic0", "up0" } },
+    { "master-slave-nic", { "up0", "n0", "nic0" } },
+    { "master-nic-slave", { "up0", "nic0", "n0" } },
+    { "nic-slave-master", { "nic0", "n0", "up0" } },
+    { "nic-master-slave", { "nic0", "up0", "n0" } },
+    { "slave-master", { "n0", "up0" } },
+    { "master-slave", { "up0", "n0" } },
+    { "slave", { "n0" } },
+    { "master", { "up0" } },
+    { "nic", { "nic0" } },
+};
+
+/* With frames that wait for the NIC, which has no driver. */
+static void test_nic_order(const void *data)
+{
+    const Deletion *d = data;
+    Rig *rig = rig_of_nic("addr=" IP_A ",rx-queue=4");
+    bool slave_gone = false;
+
+    for (int i = 0; i < 8; i++) {
+        send_frame(rig, UP, inbound(IP_A, i));
+    }
+    while (get_drops(rig->qts, "0.slaves.0", "rx-queue-full") != 3) {
+        g_assert_cmpint(get_int(rig->qts, "0.stats.rx-packets"), <=, 8);
+    }
+    for (int i = 0; i < ARRAY_SIZE(d->ids) && d->ids[i]; i++) {
+        if (g_str_equal(d->ids[i], "nic0")) {
+            qpci_unplug_acpi_device_test(rig->qts, "nic0", NIC_SLOT);
+        } else {
+            del(rig->qts, d->ids[i]);
+        }
+        slave_gone |= g_str_equal(d->ids[i], "n0");
+        g_assert_cmpint(has(rig->qts, "0.slaves.0.id"), ==, !slave_gone);
+    }
+    nic_rig_free(rig);
+}
+
+static void test_nic_master_deleted(void)
+{
+    Rig *rig = rig_of_nic("");
+    QVirtioPCIDevice *dev = nic_find(0);
+
+    g_assert_true(nic_is_up(dev));
+    del(rig->qts, "up0");
+    g_assert_false(get_bool(rig->qts, "0.link-up"));
+    g_assert_false(get_bool(rig->qts, "0.slaves.0.link-up"));
+    g_assert_false(nic_is_up(dev));
+    qos_object_destroy((QOSGraphObject *)dev);
+    nic_rig_free(rig);
+}
+
+/* Another NIC on the same slave, while frames come in. */
+static void test_nic_hotplug(void)
+{
+    Rig *rig = rig_of_nic("addr=" IP_A ",rx-queue=4");
+    Nic nic;
+
+    for (int round = 0; round < 3; round++) {
+        send_frame(rig, UP, inbound(IP_A, 1));
+        send_frame(rig, UP, inbound(IP_A, 2));
+        while (get_int(rig->qts, "0.stats.rx-packets") != rig->sent[UP]) {
+            continue;
+        }
+        qpci_unplug_acpi_device_test(rig->qts, "nic0", NIC_SLOT);
+        send_frame(rig, UP, inbound(IP_A, 3));
+        settle(rig);
+        g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "no-receiver"), >,
+                        round);
+        qtest_qmp_device_add(rig->qts, "virtio-net-pci", "nic0",
+                             "{ 'netdev': 'n0', 'addr': '4', 'romfile': '',"
+                             "  'mac': '52:54:00:00:00:0a' }");
+    }
+    nic = nic_start(rig, 0);
+    send_frame(rig, UP, inbound(IP_A, 4));
+    nic_expect(&nic, with_dst(inbound(IP_A, 4), mac_a));
+    nic_send(&nic, udp(ext_mac, mac_a, IP_A, EXT_IP, 5));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 5));
+    nic_stop(&nic);
+    nic_rig_free(rig);
+}
+
+/* --- set_link ------------------------------------------------------------- */
+
+static void set_link(QTestState *qts, const char *name, bool up)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'set_link', 'arguments': {"
+                             "  'name': %s, 'up': %i } }", name, up);
+}
+
+typedef struct LinkStep {
+    const char *name;           /* of the master, the slave or the NIC */
+    bool on;
+    bool master, slave, nic;    /* what is up then */
+} LinkStep;
+
+typedef struct LinkCase {
+    const char *name;
+    LinkStep steps[6];
+} LinkCase;
+
+static const LinkCase link_cases[] = {
+    { "master", {
+        { "up0", false, false, false, false },
+        { "up0", true, true, true, true } } },
+    { "slave", {
+        { "n0", false, true, false, false },
+        { "n0", true, true, true, true } } },
+    { "nic", {
+        { "nic0", false, true, true, false },
+        { "nic0", true, true, true, true } } },
+    { "slave-on-while-master-off", {
+        { "up0", false, false, false, false },
+        { "n0", false, false, false, false },
+        { "n0", true, false, false, false },
+        { "up0", true, true, true, true } } },
+    { "slave-on-again-while-master-off", {
+        { "up0", false, false, false, false },
+        { "n0", true, false, false, false },
+        { "up0", true, true, true, true } } },
+    { "master-on-while-slave-off", {
+        { "up0", false, false, false, false },
+        { "n0", false, false, false, false },
+        { "up0", true, true, false, false },
+        { "n0", true, true, true, true } } },
+    { "master-off-while-slave-off", {
+        { "n0", false, true, false, false },
+        { "up0", false, false, false, false },
+        { "n0", true, false, false, false },
+        { "up0", true, true, true, true } } },
+    { "nic-stays-off", {
+        { "nic0", false, true, true, false },
+        { "up0", false, false, false, false },
+        { "up0", true, true, true, false },
+        { "nic0", true, true, true, true } } },
+    { "nic-off-while-master-off", {
+        { "up0", false, false, false, false },
+        { "nic0", false, false, false, false },
+        { "up0", true, true, true, false },
+        { "nic0", true, true, true, true } } },
+    { "nic-on-while-master-off", {
+        { "up0", false, false, false, false },
+        { "nic0", true, false, false, false },
+        { "up0", true, true, true, true } } },
+    { "nic-off-and-on-while-master-off", {
+        { "up0", false, false, false, false },
+        { "nic0", false, false, false, false },
+        { "nic0", true, false, false, false },
+        { "up0", true, true, true, true } } },
+    { "nic-on-while-slave-off", {
+        { "n0", false, true, false, false },
+        { "nic0", true, true, false, false },
+        { "n0", true, true, true, true } } },
+};
+
+static void test_link(const void *data)
+{
+    const LinkCase *c = data;
+    Rig *rig = rig_of_nic("");
+    QVirtioPCIDevice *dev = nic_find(0);
+
+    g_assert_true(nic_is_up(dev));
+    for (const LinkStep *s = c->steps; s->name; s++) {
+        g_test_message("%s %s", s->name, s->on ? "on" : "off");
+        set_link(rig->qts, s->name, s->on);
+        g_assert_cmpint(get_bool(rig->qts, "0.link-up"), ==, s->master);
+        g_assert_cmpint(get_bool(rig->qts, "0.slaves.0.link-up"), ==,
+                        s->slave);
+        g_assert_cmpint(nic_is_up(dev), ==, s->nic);
+    }
+    qos_object_destroy((QOSGraphObject *)dev);
+    nic_rig_free(rig);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1199,6 +1732,29 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan/frames/l2", test_l2);
     qtest_add_func("ipvlan/frames/l2-foreign-mac", test_l2_foreign_mac);
     qtest_add_func("ipvlan/default-mac", test_default_mac);
+    qtest_add_func("ipvlan/life/any-order", test_any_order);
+    qtest_add_func("ipvlan/life/same-id", test_same_id);
+    qtest_add_func("ipvlan/life/same-master-id", test_same_master_id);
+    qtest_add_func("ipvlan/life/peer-deleted", test_peer_deleted);
+    qtest_add_func("ipvlan/life/exit", test_exit);
+
+    qtest_add_func("ipvlan/nic/frames", test_nic_frames);
+    qtest_add_func("ipvlan/nic/queue", test_nic_queue);
+    qtest_add_func("ipvlan/nic/netdev-del", test_nic_netdev_del);
+    qtest_add_func("ipvlan/nic/master-deleted", test_nic_master_deleted);
+    qtest_add_func("ipvlan/nic/hotplug", test_nic_hotplug);
+    for (int i = 0; i < ARRAY_SIZE(deletions); i++) {
+        g_autofree char *path = g_strdup_printf("ipvlan/nic/delete/%s",
+                                                deletions[i].name);
+
+        qtest_add_data_func(path, &deletions[i], test_nic_order);
+    }
+    for (int i = 0; i < ARRAY_SIZE(link_cases); i++) {
+        g_autofree char *path = g_strdup_printf("ipvlan/set-link/%s",
+                                                link_cases[i].name);
+
+        qtest_add_data_func(path, &link_cases[i], test_link);
+    }
 
     return g_test_run();
 }
