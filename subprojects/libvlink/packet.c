@@ -253,7 +253,10 @@ static const char *port_suffix(const PacketLayers *l, uint16_t port,
 {
     bool has_ports = l->l4 && (l->ip_proto == 6 || l->ip_proto == 17);
 
-    snprintf(out, 8, has_ports ? ".%u" : "", port);
+    out[0] = '\0';
+    if (has_ports) {
+        snprintf(out, 8, ".%u", port);
+    }
     return out;
 }
 

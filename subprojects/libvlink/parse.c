@@ -131,7 +131,7 @@ static DropReason parse_icmpv6(Packet *p)
     if (b[0] < ND_ROUTER_SOLICIT || b[0] > ND_REDIRECT) {
         return DROP_NONE;
     }
-    if (l->fragment) {
+    if (l->frag_header) {
         return DROP_BAD_FRAGMENT;       /* RFC 6980, section 5 */
     }
     l->kind = PACKET_ND;
@@ -213,13 +213,14 @@ static DropReason parse_upper(Packet *p)
 }
 
 /*
- * @off: of the fragment's data in the datagram, in bytes; @data: in the frame.
- * RFC 3128: no fragment of TCP may begin inside of the TCP header.
+ * @off: of the fragment in its datagram; @size: what it adds behind that to
+ * the datagram's length field; in bytes.  RFC 3128: no fragment of TCP may
+ * begin inside of the TCP header.
  */
 static DropReason check_fragment(const PacketLayers *l, uint32_t off,
-                                 uint32_t data)
+                                 uint32_t size)
 {
-    if (off + (l->end - data) > 65535) {
+    if (off + size > 65535) {
         return DROP_BAD_FRAGMENT;
     }
     if (off && off < 20 && l->ip_proto == PROTO_TCP) {
@@ -256,7 +257,7 @@ static DropReason parse_ipv4(Packet *p)
     if (frag) {
         l->fragment = true;
         frag = (frag & 0x1fff) * 8;
-        why = check_fragment(l, frag, l->l3 + ihl);
+        why = check_fragment(l, frag, total);
         if (why || frag) {
             return why;
         }
@@ -295,13 +296,15 @@ static DropReason parse_ext_headers(Packet *p, uint8_t next, uint32_t off)
         if (off + len > l->end) {
             return DROP_TRUNCATED;
         }
+        l->frag_header |= next == PROTO_FRAGMENT;
         if (next == PROTO_FRAGMENT && (get16(b + 2) & 0xfff9)) {
             uint32_t frag = get16(b + 2) & 0xfff8;
             DropReason why;
 
             l->fragment = true;
             l->ip_proto = b[0];
-            why = check_fragment(l, frag, off + len);
+            /* neither fixed nor fragment header count when it is whole */
+            why = check_fragment(l, frag, l->end - l->l3 - 40 - len);
             if (why || frag) {
                 return why;
             }

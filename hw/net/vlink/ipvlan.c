@@ -46,10 +46,6 @@ static bool parse_mac(const char *text, uint8_t *mac, Error **errp)
         error_setg(errp, "mac=%s: it is not a MAC address", text);
         return false;
     }
-    if (mac_is_group(mac) || mac_is_zero(mac)) {
-        error_setg(errp, "mac=%s: it is not a unicast MAC address", text);
-        return false;
-    }
     return true;
 }
 
@@ -68,12 +64,12 @@ static bool parse_addrs(strList *list, GArray *addrs, Error **errp)
     return true;
 }
 
-static bool check_range(const char *option, uint32_t value, uint32_t max,
-                        Error **errp)
+static bool check_rx_queue(const NetdevIpvlanOptions *opts, Error **errp)
 {
-    if (value < 1 || value > max) {
-        error_setg(errp, "%s=%u: it has to be between 1 and %u", option,
-                   value, max);
+    if (opts->has_rx_queue &&
+        (opts->rx_queue < 1 || opts->rx_queue > RX_QUEUE_MAX)) {
+        error_setg(errp, "rx-queue=%u: it has to be between 1 and %u",
+                   opts->rx_queue, RX_QUEUE_MAX);
         return false;
     }
     return true;
@@ -118,10 +114,7 @@ static bool parse_slave(const NetdevIpvlanOptions *opts, Parsed *parsed,
     config->max_addrs = opts->has_max_addrs ? opts->max_addrs
                                             : IPVLAN_MAX_ADDRS;
     config->is_default = opts->q_default;
-    return check_range("max-addrs", config->max_addrs, IPVLAN_MAX_ADDRS_LIMIT,
-                       errp) &&
-           (!opts->has_rx_queue ||
-            check_range("rx-queue", opts->rx_queue, RX_QUEUE_MAX, errp));
+    return check_rx_queue(opts, errp);
 }
 
 int net_init_ipvlan(const Netdev *netdev, const char *name,

@@ -113,14 +113,14 @@ static bool check_values(const Link *link, const IpvlanConfig *config,
     if (config->mac &&
         (mac_is_group(config->mac) || mac_is_zero(config->mac))) {
         g_set_error(err, LINK_ERROR, EINVAL,
-                    "mac=%s is not the address of one station",
+                    "mac=%s: it is not a unicast MAC address",
                     mac_format(config->mac, text));
         return false;
     }
     if (config->max_addrs < 1 ||
         config->max_addrs > IPVLAN_MAX_ADDRS_LIMIT) {
         g_set_error(err, LINK_ERROR, EINVAL,
-                    "max-addrs=%u is not between 1 and %u",
+                    "max-addrs=%u: it has to be between 1 and %u",
                     config->max_addrs, IPVLAN_MAX_ADDRS_LIMIT);
         return false;
     }
@@ -179,11 +179,24 @@ static bool check_owner(const IpvlanPort *port, const IpPrefix *prefix,
     return !a;
 }
 
+static bool table_full(const IpPrefix *prefix, GError **err)
+{
+    char text[IP_STR_MAX];
+
+    g_set_error(err, LINK_ERROR, ENOSPC,
+                "addr=%s: the port cannot have more than %u addresses",
+                ip_prefix_format(prefix, text), IPVLAN_TABLE_LIMIT);
+    return false;
+}
+
 static bool check_addrs(const IpvlanPort *port, const IpvlanConfig *config,
                         GError **err)
 {
     char text[IP_STR_MAX];
 
+    if (config->n_addrs > IPVLAN_TABLE_LIMIT - port->addrs.n) {
+        return table_full(config->addrs, err);
+    }
     for (unsigned i = 0; i < config->n_addrs; i++) {
         const IpPrefix *p = &config->addrs[i];
 
@@ -346,15 +359,12 @@ void ipvlan_foreach_addr(const Link *link,
 int ipvlan_addr_add(Link *link, const IpPrefix *prefix, GError **err)
 {
     IpvlanSlave *slave = link_priv(link);
-    char text[IP_STR_MAX];
 
     if (!check_owner(slave->port, prefix, err)) {
         return -EEXIST;
     }
     if (slave->port->addrs.n >= IPVLAN_TABLE_LIMIT) {
-        g_set_error(err, LINK_ERROR, ENOSPC,
-                    "addr=%s: the port has %u addresses already",
-                    ip_prefix_format(prefix, text), IPVLAN_TABLE_LIMIT);
+        table_full(prefix, err);
         return -ENOSPC;
     }
     ipvlan_own(slave, prefix, IPVLAN_ORIGIN_STATIC);

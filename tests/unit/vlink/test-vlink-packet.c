@@ -738,6 +738,10 @@ static void test_fragment_past_end(void)
                     DROP_BAD_FRAGMENT);
     f = frame_ip(b_mac, a_mac, A4, B4, 1, 64);
     g_assert_cmpint(refusal(frame_fragment(f, 65400, false)), ==, DROP_NONE);
+    /* 65535 is the length with the header */
+    f = frame_ip(b_mac, a_mac, A4, B4, 1, 64);
+    g_assert_cmpint(refusal(frame_fragment(f, 65456, false)), ==,
+                    DROP_BAD_FRAGMENT);
 }
 
 /* RFC 6980: neighbour discovery is never in fragments */
@@ -745,6 +749,8 @@ static void test_fragment_nd(void)
 {
     g_assert_cmpint(refusal(frame_fragment(nd_solicit(a_mac, A6, B6), 0,
                                            true)), ==, DROP_BAD_FRAGMENT);
+    g_assert_cmpint(refusal(frame_fragment(nd_solicit(a_mac, A6, B6), 0,
+                                           false)), ==, DROP_BAD_FRAGMENT);
 }
 
 /* Not DHCP either: nobody looks into a part of a message. */
