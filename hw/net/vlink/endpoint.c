@@ -50,6 +50,9 @@ static VlinkEndpoint *to_endpoint(NetClientState *nc)
     return DO_UPCAST(VlinkEndpoint, nc, nc);
 }
 
+static bool is_lower(const NetClientState *nc);
+static Link *link_of(NetClientState *nc);
+
 /* --- a link's frames to a net client's peer ------------------------------ */
 
 static bool peer_is_nic(const VlinkEndpoint *ep)
@@ -316,6 +319,9 @@ static void upper_link_state(void *opaque)
     bool up = link_is_up(ep->link);
 
     trace_ipvlan_link_state(ep->nc.name, up);
+    if (peer && is_lower(peer)) {
+        lower_status_changed(peer);
+    }
     if (!peer_is_nic(ep) || (up && !ep->took_down) ||
         (!up && peer->link_down)) {
         return;
