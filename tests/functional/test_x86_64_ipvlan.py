@@ -1,0 +1,411 @@
+#!/usr/bin/env python3
+#
+# Functional tests of -netdev ipvlan with the user-mode network as the uplink.
+# They need no privileges.
+#
+# VLINK_GUEST names a directory with the guest's vmlinuz and initrd.img.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import hashlib
+import http.server
+import json
+import os
+import random
+import re
+import threading
+import urllib.request
+
+from ipvlan_guest import Card, IpvlanTest, ping_all, wait_for
+
+# The host, as the user-mode network shows it to guests.
+HOST = '10.0.2.2'
+HOST_V6 = 'fec0::2'
+
+MEBIBYTE = 1 << 20
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """Serves the body of its server at every path, and counts."""
+
+    def do_GET(self):
+        self.server.hits += 1
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, format, *args):
+        pass
+
+
+class IpvlanUser(IpvlanTest):
+
+    def launch(self, slaves=('', '', ''), port='', user='', cards=None):
+        """Boot a guest with a card for each slave."""
+        self.add_guest(self.vm)
+        self.vm.add_args('-netdev', 'user,id=up0' + user)
+        self.add_slaves(self.vm, slaves, port)
+        guest = self.boot(self.vm)
+        return self.cards(guest, len(slaves))
+
+    def serve(self, body=b'a page\n'):
+        """An HTTP server on the host's loopback; returns it and its port."""
+        server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Page)
+        server.body = body
+        server.hits = 0
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return server
+
+    def assert_page(self, card, server):
+        url = f'http://{HOST}:{server.server_address[1]}/'
+        self.assertEqual(card.fetch_digest(url),
+                         hashlib.sha256(server.body).hexdigest())
+
+    # ---- what it is for ----
+
+    def test_three_guests(self):
+        """Leases, a page from the host, and everybody reaches everybody."""
+        cards = self.launch()
+        server = self.serve()
+
+        addrs = {card.lease() for card in cards}
+        self.assertEqual(len(addrs), 3)
+        for card in cards:
+            self.assert_page(card, server)
+            card.assert_pings(HOST)
+        self.assertEqual(server.hits, 3)
+        ping_all(cards)
+
+        for card in cards:
+            self.assertEqual(self.slave(card.name)['mac'], card.mac)
+            self.assertEqual(self.owned(card.name)[card.addr], 'dhcp')
+        self.assertEqual(self.port()['mode'], 'l2-macnat')
+
+    def test_ipv6(self):
+        """Router advertisements, duplicate address detection, neighbours."""
+        cards = self.launch()
+
+        for card in cards:
+            site = card.ipv6('site')
+            card.assert_pings(HOST_V6)
+            card.assert_pings('fe80::2')
+            owned = self.owned(card.name)
+            self.assertEqual(owned[site], 'nd')
+            self.assertEqual(owned[card.link_local()], 'nd')
+        for card in cards:
+            for other in cards:
+                if other is not card:
+                    card.assert_pings(other.link_local())
+                    card.assert_pings(other.ipv6('site'))
+
+    def test_origins(self):
+        """Each way to learn an address says so."""
+        card, other = self.launch(['', 'addr=10.0.2.201,learn=on'])
+
+        # Neither asks for its neighbour: an IP header is all there is to see.
+        card.check('ip address add 10.0.2.200/24 dev eth0; '
+                   f'ip neighbour add 10.0.2.201 dev eth0 lladdr {other.mac}')
+        self.assertNotIn('10.0.2.200', self.owned('n0'))
+        card.run('ping -c 1 -W 1 10.0.2.201')
+        self.assertEqual(self.owned('n0')['10.0.2.200'], 'ip')
+
+        card.check('ip address add 10.0.2.202/24 dev eth0')
+        card.assert_pings(HOST, '-I 10.0.2.202')
+        self.assertEqual(self.owned('n0')['10.0.2.202'], 'arp')
+
+        lease = card.lease()
+        origins = self.owned('n0')
+        self.assertEqual(origins[lease], 'dhcp')
+        self.assertEqual(origins[card.link_local()], 'nd')
+        self.assertEqual(self.owned('n1')['10.0.2.201'], 'static')
+
+    def test_monitor(self):
+        """What info network and info ipvlan say."""
+        card = self.launch(['', 'addr=10.0.2.100'], 'mac=02:00:00:00:00:01')[0]
+        addr = card.lease()
+
+        self.assertRegex(self.hmp(self.vm, 'info network'),
+                         r'n0: index=0,type=ipvlan,master=up0,mode=l2-macnat,'
+                         r'flag=bridge,mac=02:00:00:00:00:01,learn=on')
+        said = self.hmp(self.vm, 'info ipvlan')
+        for word in 'up0', 'n0', 'n1', addr, '10.0.2.100', card.mac:
+            self.assertIn(word, said)
+
+    # ---- who may talk to whom ----
+
+    def test_private(self):
+        """Siblings do not exist for each other, the uplink does."""
+        cards = self.launch(['', ''], 'flag=private')
+        one, two = cards
+        server = self.serve()
+
+        for card in cards:
+            card.lease()
+        one.assert_no_ping(two.addr)
+        two.assert_no_ping(one.addr)
+        one.assert_no_ping(two.link_local())
+        # Not even with its MAC address from elsewhere.
+        one.check(f'ip neighbour replace {two.addr} dev eth0 '
+                  f'lladdr {two.mac}')
+        one.assert_no_ping(two.addr)
+        self.assertGreater(self.drops('n0')['private'], 0)
+        self.assertGreater(self.drops('n1')['private'], 0)
+
+        for card in cards:
+            card.assert_pings(HOST)
+            self.assert_page(card, server)
+
+    def test_static_address(self):
+        """addr= is its slave's alone, learned or not."""
+        one, two = self.launch(['addr=10.0.2.100,learn=off',
+                                'addr=10.0.2.101,learn=off'])
+        one.set_address('10.0.2.100/24')
+        two.set_address('10.0.2.101/24')
+        one.assert_pings(HOST)
+        one.assert_pings(two.addr)
+
+        # The second guest wants to be the first one, too.
+        two.check('ip address add 10.0.2.100/24 dev eth0')
+        two.assert_no_ping(HOST, '-I 10.0.2.100')
+        self.assertGreater(self.drops('n1')['not-owned'], 0)
+        self.assertGreater(self.slave('n1')['contested'], 0)
+        self.assertEqual(self.owned('n1'), {'10.0.2.101': 'static'})
+
+        one.assert_pings(HOST)
+        two.assert_pings(HOST, '-I 10.0.2.101')
+        self.assertNotIn('not-owned', self.drops('n0'))
+
+    # ---- traffic ----
+
+    def test_hostfwd(self):
+        """A connection from the host finds the guest that is meant."""
+        cards = self.launch(['', ''])
+
+        for card in cards:
+            addr = card.lease()
+            card.check(f'mkdir -p /tmp/{card.name} && '
+                       f'echo {card.name} >/tmp/{card.name}/index.html && '
+                       f'httpd -p 80 -h /tmp/{card.name}')
+            self.hmp(self.vm, f'hostfwd_add up0 tcp:127.0.0.1:0-{addr}:80')
+        for card in cards:
+            found = re.search(r'HOST_FORWARD\] +\d+ +127\.0\.0\.1 +(\d+) +' +
+                              re.escape(card.addr),
+                              self.hmp(self.vm, 'info usernet'))
+            with urllib.request.urlopen(f'http://127.0.0.1:{found[1]}/',
+                                        timeout=30) as page:
+                self.assertEqual(page.read().decode().strip(), card.name)
+
+    def test_vlan_tags(self):
+        """Tagged frames between siblings are found by the address within."""
+        one, two = self.launch(['', ''])
+        one.guest.check('modprobe 8021q')
+
+        for i, card in enumerate((one, two)):
+            card.check('ip link add link eth0 name v5 type vlan id 5 && '
+                       f'ip address add 198.51.100.{i + 1}/24 dev v5 && '
+                       'ip link set v5 up')
+        one.assert_pings('198.51.100.2')
+        two.assert_pings('198.51.100.1', '-s 8000')
+        self.assertEqual(self.owned('n0')['198.51.100.1'], 'arp')
+        self.assertEqual(self.owned('n1')['198.51.100.2'], 'arp')
+
+    def test_fragments(self):
+        """Fragments without a transport header find their way, too."""
+        cards = self.launch(['', ''])
+
+        for card in cards:
+            card.lease()
+            card.assert_pings(HOST, '-s 8000')
+        ping_all(cards, '-s 8000')
+        cards[0].assert_pings(cards[1].link_local(), '-s 8000')
+
+    def test_storm(self):
+        """One guest's broadcast holds up nobody's unicast."""
+        storm, one, two = self.launch()
+        for card in storm, one, two:
+            card.lease()
+
+        # Every node answers these, which makes for more of them.
+        for _ in range(4):
+            storm.start('ping -q -f ff02::1%eth0')
+        before = self.port()['stats']['tx-packets']
+        for _ in range(3):
+            one.assert_pings(two.addr, count=20)
+            two.assert_pings(HOST, count=20)
+        self.assertGreater(self.port()['stats']['tx-packets'] - before, 1000)
+
+    def test_bulk(self):
+        """Nothing is lost or changed by TCP between siblings and uplink."""
+        one, two = self.launch(['', ''])
+        for card in one, two:
+            card.lease()
+
+        server = self.serve(random.Random(1).randbytes(8 * MEBIBYTE))
+        self.assert_page(one, server)
+        self.assertGreater(self.slave('n0')['stats']['rx-bytes'],
+                           8 * MEBIBYTE)
+
+        two.check('mkdir /tmp/www && '
+                  'dd if=/dev/urandom of=/tmp/www/page bs=1M count=8 && '
+                  'httpd -h /tmp/www')
+        digest = two.check('sha256sum /tmp/www/page').split()[0]
+        uplink = self.port()['stats']['tx-bytes']
+        self.assertEqual(one.fetch_digest(f'http://{two.addr}/page'), digest)
+
+        received = self.slave('n1')['stats']['rx-bytes']
+        two.check('iperf3 -s -1 -D -I /tmp/iperf3.pid')
+        two.wait_for('netstat -ltn | grep -q :5201')
+        report = json.loads(one.check(f'iperf3 -c {two.addr} -n 32M -J'))
+        self.assertGreaterEqual(report['end']['sum_sent']['bytes'],
+                                32 * MEBIBYTE)
+        self.assertGreater(self.slave('n1')['stats']['rx-bytes'] - received,
+                           report['end']['sum_received']['bytes'])
+        # All that took the short way.
+        self.assertLess(self.port()['stats']['tx-bytes'] - uplink, MEBIBYTE)
+
+    # ---- life and death ----
+
+    def test_set_link(self):
+        """A master without a carrier leaves its guests without one."""
+        cards = self.launch(['', ''])
+        one, two = cards
+        one.lease()
+        two.lease()
+
+        self.vm.cmd('set_link', name='up0', up=False)
+        for card in cards:
+            wait_for(lambda: not card.has_carrier(), 'no carrier')
+            self.assertFalse(self.slave(card.name)['link-up'])
+        self.vm.cmd('set_link', name='up0', up=True)
+        for card in cards:
+            wait_for(card.has_carrier, 'a carrier')
+        one.assert_pings(HOST)
+        ping_all(cards)
+
+        # One slave alone is its own guest's business.
+        self.vm.cmd('set_link', name='n0', up=False)
+        wait_for(lambda: not one.has_carrier(), 'no carrier')
+        self.assertTrue(two.has_carrier())
+        two.assert_pings(HOST)
+        two.assert_no_ping(one.addr)
+        self.vm.cmd('set_link', name='n0', up=True)
+        wait_for(one.has_carrier, 'a carrier')
+        ping_all(cards)
+
+    def test_delete_master(self):
+        """Guests whose master is deleted see their link go down."""
+        cards = self.launch(['', ''])
+        for card in cards:
+            card.lease()
+
+        self.vm.cmd('netdev_del', id='up0')
+        for card in cards:
+            wait_for(lambda: not card.has_carrier(), 'no carrier')
+        self.assertFalse(self.port()['link-up'])
+        cards[0].assert_no_ping(cards[1].addr)
+        self.vm.cmd('netdev_del', id='n1')
+        self.vm.cmd('netdev_del', id='n0')
+        self.assertEqual(self.vm.cmd('query-ipvlan'), [])
+        cards[0].guest.check('true')
+
+    def test_delete_slave(self):
+        """A card whose slave is deleted is alive, and sends to nobody."""
+        cards = self.launch(['', '', ''])
+        for card in cards:
+            card.lease()
+
+        self.vm.cmd('netdev_del', id='n1')
+        self.assertEqual([s['id'] for s in self.port()['slaves']],
+                         ['n0', 'n2'])
+        wait_for(lambda: not cards[1].has_carrier(), 'no carrier')
+        cards[1].assert_no_ping(HOST)
+        cards[0].assert_no_ping(cards[1].addr)
+        cards[0].assert_pings(cards[2].addr)
+        cards[2].assert_pings(HOST)
+
+        # What it owned is free.
+        cards[0].check(f'ip address add {cards[1].addr}/24 dev eth0')
+        cards[0].assert_pings(HOST, f'-I {cards[1].addr}')
+
+    def test_hotplug(self):
+        """A slave and its card come and go while the guest runs."""
+        self.vm.add_args('-device', 'pcie-root-port,id=rp0,chassis=1,'
+                         'addr=0x1c')
+        cards = self.launch(['', '', ''])
+        for card in cards:
+            card.lease()
+
+        for mac in '52:54:00:00:01:01', '52:54:00:00:01:02':
+            self.vm.cmd('netdev_add', type='ipvlan', id='n3', master='up0')
+            self.vm.cmd('device_add', driver='virtio-net-pci', id='nic-n3',
+                        bus='rp0', netdev='n3', mac=mac)
+            card = Card(cards[0].guest, 'n3', '0000:01:00.0')
+            self.assertEqual(card.mac, mac)
+            card.lease()
+            ping_all([card, *cards])
+
+            self.vm.cmd('device_del', id='nic-n3')
+            self.vm.event_wait('DEVICE_DELETED', timeout=60,
+                               match={'data': {'device': 'nic-n3'}})
+            self.vm.cmd('netdev_del', id='n3')
+            card.guest.check('ip netns del n3')
+            # Or it would ask the user-mode network for its address's MAC.
+            cards[0].check('ip neighbour flush dev eth0')
+            cards[0].assert_no_ping(card.addr)
+        ping_all(cards)
+
+    # ---- other ways to get there ----
+
+    def test_nic_option(self):
+        """-nic makes slave and card at once."""
+        self.add_guest(self.vm)
+        self.vm.add_args('-netdev', 'user,id=up0')
+        for i in range(2):
+            self.vm.add_args('-nic', f'ipvlan,id=n{i},master=up0,'
+                             'model=virtio-net-pci')
+        guest = self.boot(self.vm)
+        cards = [Card(guest, 'n0', '0000:00:02.0'), Card(guest, 'n1', '*')]
+
+        self.assertNotEqual(cards[0].lease(), cards[1].lease())
+        cards[0].assert_pings(HOST)
+        ping_all(cards)
+
+    def test_socket_slave(self):
+        """A machine in another process is a slave by way of a socket."""
+        paths = [os.path.join(self.socket_dir().name, name)
+                 for name in ('here', 'there')]
+
+        def dgram(local, remote):
+            return ('dgram,id=sock,local.type=unix,remote.type=unix,'
+                    f'local.path={local},remote.path={remote}')
+
+        self.add_guest(self.vm)
+        self.vm.add_args('-netdev', 'user,id=up0',
+                         '-netdev', dgram(*paths))
+        self.add_slaves(self.vm, ['', '', 'netdev=sock'], cards=[0, 1])
+
+        there = self.get_vm(name='there')
+        self.add_guest(there)
+        there.add_args('-netdev', dgram(*reversed(paths)))
+        self.add_card(there, 8, 'sock')
+
+        cards = self.cards(self.boot(self.vm), 2)
+        cards.append(Card(self.boot(there), 'n2', '0000:00:18.0'))
+        self.assertEqual(len({card.lease() for card in cards}), 3)
+        self.assertEqual(self.slave('n2')['mac'], cards[2].mac)
+        ping_all(cards)
+        self.assert_page(cards[2], self.serve(bytes(MEBIBYTE)))
+
+        # The other end may go; this one does not mind.
+        there.shutdown()
+        cards[0].assert_no_ping(cards[2].addr)
+        cards[0].assert_pings(cards[1].addr)
+
+
+if __name__ == '__main__':
+    IpvlanTest.main()
