@@ -3,6 +3,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import argparse
 import re
 import subprocess
 import sys
@@ -19,6 +20,13 @@ STATE = '.vlink'
 
 class OverlayError(Exception):
     """What is wrong, in one sentence for the user."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """One that complains in one sentence, as our scripts do."""
+
+    def error(self, message):
+        raise OverlayError(f'{message} (--help says more)')
 
 
 def run_main(main):
