@@ -1,0 +1,113 @@
+# Tests of the scripts' options, of the build and of the demo.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from common import REPO, SCRIPTS, ScriptTestCase, run
+
+QEMU = REPO / 'build' / 'qemu' / 'qemu-system-x86_64'
+
+
+class Options(ScriptTestCase):
+
+    NAMES = ['build', 'demo', 'fetch-qemu', 'format-patches', 'graft',
+             'guest-image', 'setup', 'test']
+
+    def test_help(self):
+        for name in self.NAMES:
+            with self.subTest(script=name):
+                done = self.run_ok(SCRIPTS / name, '--help')
+                self.assertTrue(done.stdout.startswith('usage: '))
+
+    def test_unknown_option(self):
+        for name in self.NAMES:
+            with self.subTest(script=name):
+                error = self.run_error(SCRIPTS / name, '--frobnicate', 'here')
+                self.assertIn('--frobnicate', error)
+
+    def test_build_refuses_what_is_not_qemu(self):
+        error = self.run_error(SCRIPTS / 'build', '--qemu-source', self.tmp)
+        self.assertIn(str(self.tmp), error)
+
+    def test_build_refuses_a_bad_number_of_jobs(self):
+        self.assertIn('none', self.run_error(SCRIPTS / 'build', '-j', 'none'))
+
+    def test_build_wants_a_directory(self):
+        self.assertIn('/nowhere', self.run_error(SCRIPTS / 'build',
+                                                 '--qemu-source', '/nowhere'))
+
+
+class Build(ScriptTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.run_ok(SCRIPTS / 'build')
+
+    def test_nothing_to_do_takes_no_time(self):
+        started = time.monotonic()
+        self.run_ok(SCRIPTS / 'build')
+        self.assertLess(time.monotonic() - started, 3)
+
+    def test_qemu_has_the_netdev_and_finds_its_firmware(self):
+        done = self.run_ok(QEMU, '-netdev', 'help')
+        self.assertIn('\nipvlan\n', done.stdout)
+        machine = subprocess.Popen([QEMU, '-M', 'pc', '-accel', 'tcg', '-S',
+                                    '-display', 'none', '-monitor', 'stdio'],
+                                   stdin=subprocess.PIPE, text=True,
+                                   stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        _, errors = machine.communicate('quit\n', timeout=30)
+        self.assertEqual((machine.returncode, errors), (0, ''))
+
+
+class Demo(ScriptTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.run_ok(SCRIPTS / 'build')
+        self.run_ok(SCRIPTS / 'guest-image')
+        self.env = {**os.environ, 'TMPDIR': str(self.tmp)}
+
+    def check_demo(self, *options):
+        started = time.monotonic()
+        done = self.run_ok(SCRIPTS / 'demo', *options, env=self.env)
+        self.assertLess(time.monotonic() - started, 30)
+        self.assertEqual(done.stdout.count(' has a lease of '), 3)
+        self.assertEqual(done.stdout.count(' pings '), 6)
+        self.assertIn('up0: mode l2-macnat', done.stdout)
+        self.assert_nothing_left()
+
+    def assert_nothing_left(self):
+        self.assertEqual(list(self.tmp.iterdir()), [])
+        self.assertNotIn('vlink-demo', run('ip', 'netns').stdout)
+
+    def test_user(self):
+        self.check_demo()
+
+    @unittest.skipIf(os.geteuid(), 'needs root')
+    def test_tap(self):
+        self.check_demo('--tap')
+
+    def test_interrupted(self):
+        demo = subprocess.Popen([SCRIPTS / 'demo'], env=self.env, text=True,
+                                stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
+        for line in demo.stdout:
+            if 'boot a guest' in line:
+                break
+        demo.send_signal(signal.SIGINT)
+        _, errors = demo.communicate(timeout=30)
+        self.assertEqual((demo.returncode, errors), (1, 'demo: interrupted\n'))
+        self.assert_nothing_left()
+
+    @unittest.skipIf(os.geteuid(), 'needs root to become somebody else')
+    def test_tap_needs_root(self):
+        done = run('setpriv', '--reuid=65534', '--clear-groups',
+                   SCRIPTS / 'demo', '--tap')
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('needs root', done.stderr)
