@@ -144,10 +144,14 @@ static ssize_t lower_receive_iov(NetClientState *nc, const struct iovec *iov,
     return taken(&p);
 }
 
+/* Where the master is a slave, too, it is up only if its own master is. */
 static void lower_status_changed(NetClientState *nc)
 {
+    Link *below = nc->peer ? link_of(nc->peer) : NULL;
+
     link_set_carrier(to_endpoint(nc)->link,
-                     !nc->link_down && nc->peer && !nc->peer->link_down);
+                     !nc->link_down && nc->peer && !nc->peer->link_down &&
+                     (!below || link_is_up(below)));
 }
 
 /* The frame that waited there is lost with it. */
