@@ -1,0 +1,518 @@
+#!/usr/bin/env python3
+#
+# Functional tests of -netdev ipvlan with a tap as the uplink, in a network
+# namespace that nobody else sees.  They need root.
+#
+# VLINK_GUEST names a directory with the guest's vmlinuz and initrd.img.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+from ipvlan_guest import (IpvlanTest, is_ipv4, parse_frame, ping_all,
+                          read_pcap, wait_for)
+from qemu_test import skipIfMissingCommands
+
+HOST = '192.0.2.1'
+PORT_MAC = '02:00:00:00:00:01'
+BROADCAST = 'ff:ff:ff:ff:ff:ff'
+
+ICMP, UDP, ICMPV6 = 1, 17, 58
+
+CLONE_NEWNET = 0x40000000
+ETH_P_ALL = 3
+
+
+class Namespace:
+    """A network namespace.  It is gone when nobody is in it any more."""
+
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def __init__(self):
+        outside = self.current()
+        try:
+            self.call(self.libc.unshare, CLONE_NEWNET)
+            self.fd = self.current()
+            self.call(self.libc.setns, outside, CLONE_NEWNET)
+        finally:
+            os.close(outside)
+
+    @staticmethod
+    def current():
+        return os.open('/proc/thread-self/ns/net', os.O_RDONLY)
+
+    @staticmethod
+    def call(function, *args):
+        if function(*args) < 0:
+            raise OSError(ctypes.get_errno(), 'network namespace')
+
+    def __enter__(self):
+        """What this thread starts or opens now is inside."""
+        self.outside = self.current()
+        self.call(self.libc.setns, self.fd, CLONE_NEWNET)
+        return self
+
+    def __exit__(self, *exception):
+        self.call(self.libc.setns, self.outside, CLONE_NEWNET)
+        os.close(self.outside)
+
+    def run(self, command, check=True):
+        with self:
+            return subprocess.run(command.split(), check=check, text=True,
+                                  stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+
+    def close(self):
+        os.close(self.fd)
+
+
+class Capture:
+    """Every frame that passes an interface, and which way it went."""
+
+    def __init__(self, namespace, interface):
+        self.sent = []          # by QEMU
+        self.received = []      # by QEMU
+        with namespace:
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW,
+                                        socket.htons(ETH_P_ALL))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
+        self.socket.bind((interface, ETH_P_ALL))
+        self.stopped = False
+        self.thread = threading.Thread(target=self.read)
+        self.thread.start()
+
+    def read(self):
+        self.socket.settimeout(0.2)
+        while not self.stopped:
+            try:
+                data, where = self.socket.recvfrom(65536)
+            except TimeoutError:
+                continue
+            except OSError:     # the interface went down
+                continue
+            if len(data) < 14:
+                continue
+            if where[2] == socket.PACKET_OUTGOING:
+                self.received.append(parse_frame(data))
+            else:
+                self.sent.append(parse_frame(data))
+
+    def stop(self):
+        self.stopped = True
+        self.thread.join()
+        self.socket.close()
+
+
+def hardware_addresses(frame):
+    """All hardware addresses that a frame's sender says to have."""
+    yield frame.src
+    if frame.ethertype == 0x0806:
+        yield frame.payload[8:14].hex(':')
+    elif frame.ethertype == 0x86dd and frame.payload[6] == ICMPV6:
+        yield from nd_options(frame.payload[40:])
+
+
+def nd_options(message):
+    """The link-layer addresses in the options of neighbour discovery."""
+    at = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}.get(message[0])
+    while at and at + 8 <= len(message) and message[at + 1]:
+        if message[at] in (1, 2):
+            yield message[at + 2:at + 8].hex(':')
+        at += 8 * message[at + 1]
+
+
+def is_nd(frame):
+    return (frame.ethertype == 0x86dd and frame.payload[6] == ICMPV6 and
+            133 <= frame.payload[40] <= 137)
+
+
+def is_dhcp_reply(frame):
+    return is_ipv4(frame, UDP) and frame.payload[20:24] == b'\0\x43\0\x44'
+
+
+def internet_checksum(data):
+    total = sum(struct.unpack(f'!{len(data) // 2}H', data[:len(data) & ~1]))
+    if len(data) & 1:
+        total += data[-1] << 8
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return total ^ 0xffff
+
+
+def icmpv6_checksum_is_right(frame):
+    ip = frame.payload
+    length = struct.unpack_from('!H', ip, 4)[0]
+    pseudo = ip[8:40] + struct.pack('!II', length, ICMPV6)
+    return internet_checksum(pseudo + ip[40:40 + length]) == 0
+
+
+@skipIfMissingCommands('ip', 'bridge', 'dnsmasq')
+class IpvlanTap(IpvlanTest):
+
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest('only root makes network namespaces and taps')
+        self.capture = None
+        self.interface = 'tap0'
+        try:
+            self.host = Namespace()
+        except OSError as e:
+            self.skipTest(f'cannot make a network namespace: {e}')
+        self.addCleanup(self.host.close)
+        made = self.host.run('ip tuntap add dev tap0 mode tap vnet_hdr',
+                             check=False)
+        if made.returncode:
+            self.skipTest(f'cannot make a tap: {made.stdout.strip()}')
+        self.host.run('ip link set lo up')
+        self.host.run('ip link set tap0 up')
+
+    def tearDown(self):
+        super().tearDown()
+        if self.capture:
+            self.capture.stop()
+            self.check_wire()
+
+    def check_wire(self):
+        """Whatever else a test is about: one MAC address leaves, no other."""
+        self.assertGreater(len(self.capture.sent), 0)
+        seen = set()
+        for frame in self.capture.sent:
+            seen.update(hardware_addresses(frame))
+            if is_nd(frame):
+                self.assertTrue(icmpv6_checksum_is_right(frame), frame)
+        self.assertEqual(seen, {PORT_MAC})
+
+    def give_address(self):
+        self.host.run(f'ip address add {HOST}/24 dev {self.interface}')
+
+    def add_bridge(self):
+        """A switch that reflects to tap0 what came from there."""
+        self.interface = 'br0'
+        self.host.run('ip link add br0 type bridge')
+        self.host.run('ip link set tap0 master br0')
+        self.host.run('bridge link set dev tap0 hairpin on')
+        self.host.run('ip link set br0 up')
+        self.give_address()
+
+    def serve_dhcp(self):
+        with self.host:
+            server = subprocess.Popen(
+                ['dnsmasq', '--keep-in-foreground', '--conf-file=/dev/null',
+                 '--user=root', '--group=root', '--pid-file=',
+                 '--port=0', f'--interface={self.interface}', '--bind-interfaces',
+                 '--no-ping', '--dhcp-authoritative',
+                 '--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,1h',
+                 f'--dhcp-leasefile={self.scratch_file("leases")}',
+                 '--log-facility=-'],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+        def stop():
+            server.terminate()
+            server.communicate()
+        self.addCleanup(stop)
+        for line in server.stdout:
+            if 'DHCP' in line and 'bound' in line:
+                return
+        self.fail('dnsmasq did not start')
+
+    def launch(self, slaves=('', '', ''), port='', macs=None, dump=False):
+        """Boot a guest with a card for each slave behind tap0.
+
+        With @dump, what a slave hands to its card is in a file.
+        """
+        self.capture = Capture(self.host, 'tap0')
+        self.add_guest(self.vm)
+        self.vm.add_args('-netdev', 'tap,id=up0,ifname=tap0,script=no,'
+                         'downscript=no')
+        self.add_slaves(self.vm, slaves, f'mac={PORT_MAC}' + port, macs=macs)
+        if dump:
+            for i in range(len(slaves)):
+                self.vm.add_args('-object', f'filter-dump,id=dump{i},'
+                                 f'netdev=n{i},queue=tx,'
+                                 f'file={self.dump_file(f"n{i}")}')
+        with self.host:
+            guest = self.boot(self.vm)
+        return self.cards(guest, len(slaves))
+
+    def dump_file(self, name):
+        return self.scratch_file(f'{name}.pcap')
+
+    def got(self, card):
+        """What this card was given so far."""
+        return read_pcap(self.dump_file(card.name))
+
+    def host_pings(self, target, count=3, wait=10):
+        """Whether the host gets an answer to each of @count pings."""
+        v6 = ':' in target
+        family, protocol = ((socket.AF_INET6, socket.IPPROTO_ICMPV6) if v6
+                            else (socket.AF_INET, socket.IPPROTO_ICMP))
+        request, reply = (128, 129) if v6 else (8, 0)
+        if target.startswith('fe80:'):
+            target += '%' + self.interface
+        with self.host:
+            sock = socket.socket(family, socket.SOCK_RAW, protocol)
+            where = socket.getaddrinfo(target, None, family,
+                                       socket.SOCK_DGRAM)[0][4]
+        with sock:
+            return all(self.host_ping(sock, where, request, reply, i, wait)
+                       for i in range(count))
+
+    @staticmethod
+    def host_ping(sock, where, request, reply, sequence, wait):
+        body = struct.pack('!HH', os.getpid() & 0xffff, sequence) + b'ping'
+        message = struct.pack('!BBH', request, 0, 0) + body
+        checksum = internet_checksum(message)
+        deadline = time.monotonic() + wait
+        sock.sendto(struct.pack('!BBH', request, 0, checksum) + body, where)
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            try:
+                data, source = sock.recvfrom(65536)
+            except TimeoutError:
+                break
+            # IPv4 shows its header, IPv6 does not.
+            if sock.family == socket.AF_INET:
+                data = data[20:]
+            if (data[0] == reply and data[4:] == body and
+                    source[0] == where[0]):
+                return True
+        return False
+
+    # ---- one MAC address for all ----
+
+    def test_three_guests(self):
+        """Leases by broadcast, and the host reaches everybody."""
+        self.give_address()
+        self.serve_dhcp()
+        cards = self.launch()
+
+        self.assertEqual(len({card.lease() for card in cards}), 3)
+        for card in cards:
+            self.assertEqual(self.owned(card.name)[card.addr], 'dhcp')
+            card.assert_pings(HOST)
+            self.assertTrue(self.host_pings(card.addr), card.addr)
+            self.assertTrue(self.host_pings(card.link_local()), card.name)
+        ping_all(cards)
+
+        # So that there is something for check_wire() to look at.
+        self.assertTrue(any(is_nd(f) for f in self.capture.sent))
+        self.assertTrue(any(f.ethertype == 0x0806 for f in self.capture.sent))
+
+        replies = [f for f in self.capture.received if is_dhcp_reply(f)]
+        self.assertGreaterEqual(len(replies), 6)
+        for reply in replies:
+            self.assertEqual(reply.dst, BROADCAST)
+        # What siblings say to each other is nobody's business.
+        for frame in self.capture.sent:
+            if is_ipv4(frame, ICMP):
+                self.assertTrue(is_ipv4(frame, ICMP, dst=HOST), frame)
+
+    def test_address_changes(self):
+        """The host finds a guest that has moved to another address."""
+        self.give_address()
+        one, two = self.launch(['', ''])
+
+        one.set_address('192.0.2.10/24')
+        one.assert_pings(HOST)
+        self.assertTrue(self.host_pings('192.0.2.10'))
+        one.check('ip address del 192.0.2.10/24 dev eth0')
+        one.set_address('192.0.2.11/24')
+        one.assert_pings(HOST)
+        self.assertTrue(self.host_pings('192.0.2.11'))
+        self.assertFalse(self.host_pings('192.0.2.10', 1, 1))
+        self.assertEqual(self.owned('n0')['192.0.2.11'], 'arp')
+
+        # Nobody has told the port of this one before somebody asks for it.
+        two.set_address('192.0.2.12/24')
+        self.assertNotIn('192.0.2.12', self.owned('n1'))
+        self.assertTrue(self.host_pings('192.0.2.12'))
+        self.assertEqual(self.owned('n1')['192.0.2.12'], 'arp')
+
+    def test_duplicate_address(self):
+        """Who comes second is refused, and does not disturb the first."""
+        self.give_address()
+        one, two = self.launch(['', ''])
+        one.set_address('192.0.2.10/24')
+        two.set_address('192.0.2.11/24')
+        one.assert_pings(HOST)
+        two.assert_pings(HOST)
+
+        two.check('ip address add 192.0.2.10/24 dev eth0')
+        two.assert_no_ping(HOST, '-I 192.0.2.10')
+        self.assertGreater(self.drops('n1')['not-owned'], 0)
+        self.assertGreater(self.slave('n1')['contested'], 0)
+        one.assert_pings(HOST)
+        self.assertTrue(self.host_pings('192.0.2.10'))
+        self.assertIn('192.0.2.10', self.owned('n0'))
+        self.assertNotIn('192.0.2.10', self.owned('n1'))
+        two.assert_pings(HOST, '-I 192.0.2.11')
+
+        # IPv6 asks before, and is told.
+        taken = one.link_local()
+        self.assertTrue(self.host_pings(taken))
+        two.check(f'ip address add {taken}/64 dev eth0')
+        two.wait_for('ip -6 address show dev eth0 dadfailed | '
+                     f'grep -q {taken}')
+        self.assertIn(taken, self.owned('n0'))
+        self.assertTrue(self.host_pings(taken))
+
+        # When the first one has gone, its address is for who uses it.
+        self.vm.cmd('netdev_del', id='n0')
+        two.assert_pings(HOST, '-I 192.0.2.10')
+        self.assertIn('192.0.2.10', self.owned('n1'))
+
+    def test_same_mac(self):
+        """mode=l2: all guests have the port's MAC, addresses tell them."""
+        self.give_address()
+        self.serve_dhcp()
+        cards = self.launch(port=',mode=l2', macs=[PORT_MAC] * 3)
+
+        for i, card in enumerate(cards):
+            self.assertEqual(card.mac, PORT_MAC)
+            card.set_address(f'192.0.2.{10 + i}/24')
+            card.assert_pings(HOST)
+        for card in cards:
+            self.assertTrue(self.host_pings(card.addr), card.addr)
+        ping_all(cards)
+
+        # A server tells them by their client identifiers.
+        for i, card in enumerate(cards):
+            card.check('ip address flush dev eth0 scope global')
+            card.lease(f'-C -x 0x3d:0076{i:02x}')
+        self.assertEqual(len({card.addr for card in cards}), 3)
+        for card in cards:
+            self.assertEqual(self.owned(card.name)[card.addr], 'dhcp')
+            card.assert_pings(HOST)
+            self.assertTrue(self.host_pings(card.addr), card.addr)
+
+    def test_wrong_mac(self):
+        """mode=l2 refuses a guest with a MAC of its own, and says so."""
+        self.give_address()
+        one, two = self.launch(['', ''], port=',mode=l2',
+                               macs=[PORT_MAC, '52:54:00:00:00:02'])
+        one.set_address('192.0.2.10/24')
+        two.set_address('192.0.2.11/24')
+        one.assert_pings(HOST)
+        two.assert_no_ping(HOST)
+        self.assertGreater(self.drops('n1')['foreign-mac'], 0)
+        self.vm.shutdown()
+        said = self.vm.get_log()
+        for word in 'n1', '52:54:00:00:00:02', PORT_MAC, 'l2-macnat':
+            self.assertIn(word, said)
+
+    # ---- who gets what ----
+
+    def test_vepa(self):
+        """Siblings meet at the switch, which reflects."""
+        self.add_bridge()
+        cards = self.launch(port=',flag=vepa', dump=True)
+        for i, card in enumerate(cards):
+            card.set_address(f'192.0.2.{10 + i}/24')
+            card.assert_pings(HOST)
+            self.assertTrue(self.host_pings(card.addr), card.addr)
+
+        ping_all(cards)
+        for one in cards:
+            for two in cards:
+                if one is not two:
+                    for way in self.capture.sent, self.capture.received:
+                        self.assertTrue(any(is_ipv4(f, ICMP, one.addr,
+                                                    two.addr) for f in way))
+
+        # Broadcast comes back, too, and everybody else gets it, once.
+        cards[0].run('ping -q -b -c 3 -i 0.1 -W 1 192.0.2.255')
+
+        def seen(card):
+            return len([f for f in self.got(card)
+                        if is_ipv4(f, ICMP, dst='192.0.2.255')])
+        for card in cards[1:]:
+            wait_for(lambda: seen(card) >= 3, 'the broadcast', 10)
+            self.assertEqual(seen(card), 3)
+        self.assertEqual(seen(cards[0]), 0)
+
+        # Without the reflection there is no way.
+        self.host.run('bridge link set dev tap0 hairpin off')
+        cards[0].assert_no_ping(cards[1].addr)
+        cards[0].assert_pings(HOST)
+
+    def test_private(self):
+        """Not even a switch that reflects brings siblings together."""
+        self.add_bridge()
+        cards = self.launch(port=',flag=private', dump=True)
+        for i, card in enumerate(cards):
+            card.set_address(f'192.0.2.{10 + i}/24')
+            # Its neighbour has not said a word yet, and is asked for by a
+            # broadcast to the uplink; that comes back.
+            card.assert_no_ping(f'192.0.2.{11 + i}')
+            card.assert_pings(HOST)
+        for one in cards:
+            for two in cards:
+                if one is not two:
+                    one.check(f'ip neighbour replace {two.addr} dev eth0 '
+                              f'lladdr {PORT_MAC}')
+                    one.assert_no_ping(two.addr)
+        cards[0].run('ping -q -b -c 3 -i 0.1 -W 1 192.0.2.255')
+        for card in cards:
+            self.assertTrue(self.host_pings(card.addr), card.addr)
+            self.assertGreater(self.drops(card.name)['private'], 0)
+        self.assertGreater(self.drops()['reflected'], 0)
+        # Nothing that a card was given came from a sibling.
+        others = {card.mac for card in cards} | {PORT_MAC}
+        for card in cards:
+            self.assertFalse([f for f in self.got(card) if f.src in others])
+
+    def test_default(self):
+        """default=on gets what no slave owns, and who owns it, his."""
+        self.give_address()
+        one, two, rest = self.launch([
+            'addr=192.0.2.10', 'addr=192.0.2.11',
+            'learn=off,default=on'])
+        for i, card in enumerate((one, two, rest)):
+            card.set_address(f'192.0.2.{10 + i}/24')
+        rest.check('ip address add 192.0.2.99/24 dev eth0')
+
+        for addr in '192.0.2.10', '192.0.2.11', '192.0.2.12', '192.0.2.99':
+            self.assertTrue(self.host_pings(addr), addr)
+        self.assertEqual(self.owned('n2'), {})
+        self.assertTrue(self.slave('n2')['default'])
+        rest.assert_pings(HOST, '-I 192.0.2.99')
+        one.assert_pings('192.0.2.99')
+        rest.assert_pings('192.0.2.11')
+
+        # Without it, nobody is there to get these.
+        self.vm.cmd('netdev_del', id='n2')
+        self.assertFalse(self.host_pings('192.0.2.99', 1, 1))
+        self.assertTrue(self.host_pings('192.0.2.10'))
+        self.assertGreater(self.drops()['no-owner'], 0)
+
+    # ---- troubles ----
+
+    def test_tap_down(self):
+        """An uplink that was down is used again."""
+        self.give_address()
+        one, two = self.launch(['', ''])
+        one.set_address('192.0.2.10/24')
+        two.set_address('192.0.2.11/24')
+        one.assert_pings(HOST)
+        two.assert_pings(HOST)
+
+        for _ in range(2):
+            self.host.run('ip link set tap0 down')
+            one.assert_no_ping(HOST)
+            one.assert_pings(two.addr)
+            self.host.run('ip link set tap0 up')
+            wait_for(lambda: one.ping(HOST, count=1, wait=1), 'the uplink')
+            for card in one, two:
+                card.assert_pings(HOST)
+                self.assertTrue(self.host_pings(card.addr))
+
+
+if __name__ == '__main__':
+    IpvlanTest.main()
