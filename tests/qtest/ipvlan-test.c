@@ -12,6 +12,7 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include "qemu/bswap.h"
+#include "qemu/timer.h"
 #include "qapi/error.h"
 #include "qobject/qdict.h"
 #include "qobject/qjson.h"
@@ -132,6 +133,12 @@ static Frame udp(const uint8_t *dst, const uint8_t *src, const char *sip,
     put16(&f, tag >> 16);
     put16(&f, tag);
     return f;
+}
+
+static uint32_t udp_tag(const Frame *f)
+{
+    g_assert_cmpuint(f->len, ==, 14 + 32);
+    return ldl_be_p(f->b + 42);
 }
 
 /* A neighbour solicitation with its source's link-layer address. */
@@ -1699,6 +1706,723 @@ static void test_link(const void *data)
     nic_rig_free(rig);
 }
 
+/* --- busy ends ------------------------------------------------------------ */
+
+#define BURST 40
+
+/* Room for a few frames only, in what QEMU has sent on @wire. */
+static void make_small(Rig *rig, int wire)
+{
+    int size = 1;               /* the kernel makes it its minimum */
+
+    g_assert_cmpint(setsockopt(rig->child[wire], SOL_SOCKET, SO_SNDBUF,
+                               &size, sizeof(size)), ==, 0);
+}
+
+/* Two slaves, and a small uplink; *@log is to tell who had to wait. */
+static Rig *rig_of_busy_uplink(char **log)
+{
+    Rig *rig = rig_prepare("-machine none");
+    int fd = g_file_open_tmp("ipvlan-test-XXXXXX", log, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    make_small(rig, UP);
+    rig_add_slave(rig, N0, "mac=" PORT_MAC ",addr=" IP_A);
+    rig_add_slave(rig, N1, "addr=" IP_B);
+    g_string_append_printf(rig->args, " -trace ipvlan_busy -D %s", *log);
+    rig_start(rig);
+    return rig;
+}
+
+static void wait_for_busy(Rig *rig, const char *log, const char *slave)
+{
+    g_autofree char *line = g_strdup_printf("ipvlan_busy slave=%s ", slave);
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    while (true) {
+        g_autofree char *text = NULL;
+
+        g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+        if (strstr(text, line)) {
+            return;
+        }
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        /* something to do for QEMU */
+        g_assert_true(get_bool(rig->qts, "0.link-up"));
+    }
+}
+
+/* Every frame of both, once and in order, and neither has to wait long. */
+static void test_busy_uplink(void)
+{
+    g_autofree char *log = NULL;
+    Rig *rig = rig_of_busy_uplink(&log);
+    uint32_t next[2] = { 0 };
+    int run = 0, last = -1;
+
+    for (int i = 0; i < BURST; i++) {
+        send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, i));
+        send_frame(rig, N1, udp(ext_mac, mac_b, IP_B, EXT_IP, i));
+    }
+    wait_for_busy(rig, log, "n0");
+    wait_for_busy(rig, log, "n1");
+    unlink(log);
+
+    for (int i = 0; i < 2 * BURST; i++) {
+        Frame f = receive(rig, UP);
+        int who = f.b[29] - 1;  /* the source's last byte */
+
+        g_assert_cmpint(who, >=, 0);
+        g_assert_cmpint(who, <, 2);
+        g_assert_cmpint(udp_tag(&f), ==, next[who]++);
+        run = who == last ? run + 1 : 1;
+        last = who;
+        if (next[!who] && next[!who] < BURST) {
+            g_assert_cmpint(run, <=, BURST / 4);
+        }
+    }
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", NULL), ==, 0);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.1", NULL), ==, 0);
+    g_assert_cmpint(get_drops(rig->qts, "0", NULL), ==, 0);
+    rig_free(rig);
+}
+
+/* What is refused is refused for all: no sibling sees it twice. */
+static void test_busy_broadcast(void)
+{
+    g_autofree char *log = NULL;
+    Rig *rig = rig_of_busy_uplink(&log);
+
+    for (int i = 0; i < BURST; i++) {
+        send_frame(rig, N0, udp(broadcast, mac_a, IP_A, "255.255.255.255",
+                                i));
+    }
+    wait_for_busy(rig, log, "n0");
+    unlink(log);
+    for (int i = 0; i < BURST; i++) {
+        expect(rig, UP, udp(broadcast, port_mac, IP_A, "255.255.255.255", i));
+    }
+    for (int i = 0; i < BURST; i++) {
+        expect(rig, N1, udp(broadcast, mac_a, IP_A, "255.255.255.255", i));
+    }
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+/* Nobody reads the uplink: siblings talk, and what comes in comes in. */
+static void test_busy_siblings(void)
+{
+    g_autofree char *log = NULL;
+    Rig *rig = rig_of_busy_uplink(&log);
+
+    for (int i = 0; i < BURST; i++) {
+        send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, i));
+    }
+    wait_for_busy(rig, log, "n0");
+    unlink(log);
+    send_frame(rig, N1, udp(port_mac, mac_b, IP_B, IP_A, 1));
+    expect(rig, N0, udp(mac_a, mac_b, IP_B, IP_A, 1));
+    send_frame(rig, UP, inbound(IP_A, 2));
+    expect(rig, N0, with_dst(inbound(IP_A, 2), mac_a));
+    rig_free(rig);
+}
+
+/* The link goes down while somebody waits: what waits is lost, that is all. */
+static void test_busy_link_down(void)
+{
+    g_autofree char *log = NULL;
+    Rig *rig = rig_of_busy_uplink(&log);
+    Frame f;
+
+    for (int i = 0; i < BURST; i++) {
+        send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, i));
+    }
+    wait_for_busy(rig, log, "n0");
+    unlink(log);
+    set_link(rig->qts, "up0", false);
+    settle(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0", "link-down") +
+                    get_drops(rig->qts, "0.slaves.0", "link-down"), >, 0);
+    set_link(rig->qts, "up0", true);
+    discard(rig, UP);
+    send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, BURST));
+    do {
+        f = receive(rig, UP);
+    } while (udp_tag(&f) < BURST);
+    rig_free(rig);
+}
+
+static void test_rx_queue(void)
+{
+    Rig *rig = rig_prepare("-machine none");
+    int64_t lost;
+
+    rig_add_slave(rig, N0, "mac=" PORT_MAC ",addr=" IP_A ",rx-queue=8");
+    make_small(rig, N0);
+    rig_add_slave(rig, N1, "addr=" IP_B);
+    rig_start(rig);
+    for (int i = 0; i < BURST; i++) {
+        send_frame(rig, UP, inbound(IP_A, i));
+    }
+    send_frame(rig, UP, inbound(IP_B, 1));
+    expect(rig, N1, inbound(IP_B, 1));
+    lost = get_drops(rig->qts, "0.slaves.0", "rx-queue-full");
+    g_assert_cmpint(lost, >, 0);
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.0.rx-queue"), ==, 8);
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.0.rx-queue-max"), ==, 8);
+    send_frame(rig, N1, udp(port_mac, mac_b, IP_B, EXT_IP, 2));
+    send_frame(rig, N1, udp(ext_mac, mac_b, IP_B, EXT_IP, 3));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_B, EXT_IP, 3));
+
+    /* the oldest are there, in order */
+    for (int i = 0; i < BURST - lost; i++) {
+        expect(rig, N0, inbound(IP_A, i));
+    }
+    send_frame(rig, UP, inbound(IP_A, BURST));
+    expect(rig, N0, inbound(IP_A, BURST));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", NULL), ==, lost);
+    g_assert_cmpint(get_drops(rig->qts, "0", NULL), ==, 0);
+    rig_free(rig);
+}
+
+/* As much broadcast as n0 can send; n1 and n2 talk in the meantime. */
+static void test_flood(void)
+{
+    Rig *rig = rig_new("", "addr=" IP_A, "addr=" IP_B, "addr=" IP_C, NULL);
+    Frame storm = udp(broadcast, mac_a, IP_A, "255.255.255.255", 0);
+    Frame f;
+
+    storm.len = 64;
+    for (int i = 0; i < 200; i++) {
+        while (send(rig->fd[N0], storm.b, storm.len, MSG_DONTWAIT) > 0) {
+            rig->sent[N0]++;
+        }
+        send_frame(rig, N1, udp(port_mac, mac_b, IP_B, IP_C, i));
+        do {
+            f = receive(rig, N2);
+            discard(rig, UP);
+            discard(rig, N1);
+        } while (f.b[0] == 0xff);
+        g_assert_cmpint(udp_tag(&f), ==, i);
+    }
+    g_assert_cmpint(rig->sent[N0], >, 1000);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.1", "backlog-full"), ==, 0);
+    rig_free(rig);
+}
+
+/* --- a NIC's filter ------------------------------------------------------- */
+
+static void nic_promiscuous(Nic *nic, bool on)
+{
+    uint8_t value = on;
+
+    nic_control(nic, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &value,
+                sizeof(value));
+}
+
+/* No unicast addresses but its own, and one group or none. */
+static void nic_set_group(Nic *nic, const uint8_t *group)
+{
+    uint8_t table[4 + 4 + MAC_LEN] = { 0 };
+
+    table[4] = group ? 1 : 0;
+    if (group) {
+        memcpy(table + 8, group, MAC_LEN);
+    }
+    nic_control(nic, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET,
+                table, group ? sizeof(table) : 8);
+}
+
+static void test_filter(void)
+{
+    static const uint8_t group[] = { 1, 0, 0x5e, 1, 2, 3 };
+    static const uint8_t other[] = { 1, 0, 0x5e, 1, 2, 4 };
+    const char *rx0 = "0.slaves.0.stats.rx-packets";
+    const char *rx1 = "0.slaves.1.stats.rx-packets";
+    Rig *rig = rig_prepare("-machine pc");
+    Frame wanted = udp(group, ext_mac, EXT_IP, "239.1.2.3", 1);
+    Frame unwanted = udp(other, ext_mac, EXT_IP, "239.1.2.4", 2);
+    Frame all = udp(broadcast, ext_mac, EXT_IP, "255.255.255.255", 3);
+    Nic nic0, nic1;
+    int64_t before;
+
+    add_nic(rig, 0, "");
+    add_nic(rig, 1, "");
+    nic_rig_start(rig);
+    nic0 = nic_start(rig, 0);
+    nic1 = nic_start(rig, 1);
+    nic_set_group(&nic0, group);
+    nic_promiscuous(&nic0, false);
+    nic_set_group(&nic1, NULL);
+    nic_promiscuous(&nic1, false);
+
+    send_frame(rig, UP, unwanted);
+    send_frame(rig, UP, wanted);
+    send_frame(rig, UP, all);
+    nic_expect(&nic0, wanted);
+    nic_expect(&nic0, all);
+    nic_expect(&nic1, all);
+    g_assert_cmpint(get_int(rig->qts, rx0), ==, 2);
+    g_assert_cmpint(get_int(rig->qts, rx1), ==, 1);
+
+    /* from a sibling, too */
+    before = get_int(rig->qts, rx0);
+    nic_send(&nic1, with_src(wanted, mac_b));
+    nic_expect(&nic0, with_src(wanted, mac_b));
+    nic_send(&nic1, with_src(unwanted, mac_b));
+    nic_send(&nic1, with_src(all, mac_b));
+    nic_expect(&nic0, with_src(all, mac_b));
+    g_assert_cmpint(get_int(rig->qts, rx0), ==, before + 2);
+
+    /* the filter can change */
+    nic_set_group(&nic0, other);
+    nic_promiscuous(&nic1, true);
+    send_frame(rig, UP, wanted);
+    send_frame(rig, UP, unwanted);
+    nic_expect(&nic0, unwanted);
+    nic_expect(&nic1, wanted);
+    nic_expect(&nic1, unwanted);
+    nic_stop(&nic0);
+    nic_stop(&nic1);
+    nic_rig_free(rig);
+}
+
+/* --- what can be asked ---------------------------------------------------- */
+
+static void test_counters(void)
+{
+    Rig *rig = rig_of_two("");
+    Frame f = inbound(IP_A, 1);
+    const struct {
+        const char *key;
+        int64_t value;
+    } expected[] = {
+        /* two announcements, of 42 bytes */
+        { "0.stats.tx-packets", 2 + 1 },
+        { "0.stats.tx-bytes", 2 * 42 + f.len },
+        { "0.stats.rx-packets", 3 },
+        { "0.stats.rx-bytes", 3 * f.len },
+        { "0.slaves.0.stats.tx-packets", 1 + 3 },
+        { "0.slaves.0.stats.tx-bytes", 42 + 3 * f.len },
+        { "0.slaves.0.stats.rx-packets", 1 + 2 },
+        { "0.slaves.0.stats.rx-bytes", 42 + 2 * f.len },
+        { "0.slaves.1.stats.tx-packets", 1 },
+        { "0.slaves.1.stats.tx-bytes", 42 },
+        { "0.slaves.1.stats.rx-packets", 1 + 1 },
+        { "0.slaves.1.stats.rx-bytes", 42 + f.len },
+        { "0.slaves.0.max-addrs", 16 },
+        { "0.slaves.0.rx-queue", 0 },
+        { "0.slaves.0.rx-queue-max", 1024 },
+        { "0.slaves.0.contested", 0 },
+        { "0.backlog", 0 },
+    };
+
+    send_frame(rig, UP, f);
+    send_frame(rig, UP, f);
+    send_frame(rig, UP, inbound(NOBODY, 2));
+    send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, 3));
+    send_frame(rig, N0, udp(mac_b, mac_a, IP_A, IP_B, 4));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, NOBODY, 5));
+    settle(rig);
+    for (int i = 0; i < ARRAY_SIZE(expected); i++) {
+        g_test_message("%s", expected[i].key);
+        g_assert_cmpint(get_int(rig->qts, expected[i].key), ==,
+                        expected[i].value);
+    }
+    assert_str(rig->qts, "0.master", "up0");
+    assert_str(rig->qts, "0.mac", PORT_MAC);
+    assert_str(rig->qts, "0.mode", "l2-macnat");
+    assert_str(rig->qts, "0.flag", "bridge");
+    assert_str(rig->qts, "0.slaves.0.id", "n0");
+    assert_str(rig->qts, "0.slaves.0.learn", "on");
+    assert_str(rig->qts, "0.stats.drops.0.reason", "no-owner");
+    assert_str(rig->qts, "0.slaves.0.stats.drops.0.reason", "no-owner");
+    g_assert_false(has(rig->qts, "0.slaves.0.stats.drops.1.reason"));
+    g_assert_false(get_bool(rig->qts, "0.slaves.0.default"));
+    rig_free(rig);
+}
+
+static void step(Rig *rig, int64_t seconds)
+{
+    qtest_clock_step(rig->qts, seconds * NANOSECONDS_PER_SECOND);
+}
+
+static void test_expiry(void)
+{
+    const char *address = "0.slaves.0.addresses.0.address";
+    const char *age = "0.slaves.0.addresses.0.age";
+    const char *idle = "0.slaves.0.addresses.0.idle";
+    Rig *rig = rig_new("", "", "addr=" IP_B, NULL);
+
+    introduce(rig, N0, mac_a, IP_A);
+    g_assert_cmpint(get_int(rig->qts, age), ==, 0);
+    g_assert_cmpint(get_int(rig->qts, idle), ==, 0);
+    step(rig, 100);
+    g_assert_cmpint(get_int(rig->qts, age), ==, 100);
+    g_assert_cmpint(get_int(rig->qts, idle), ==, 100);
+
+    /* what is used stays */
+    send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, 1));
+    discard_all(rig);
+    g_assert_cmpint(get_int(rig->qts, age), ==, 100);
+    g_assert_cmpint(get_int(rig->qts, idle), ==, 0);
+    step(rig, 250);
+    g_assert_cmpint(get_int(rig->qts, age), ==, 350);
+    g_assert_cmpint(get_int(rig->qts, idle), ==, 250);
+    step(rig, 49);
+    assert_str(rig->qts, address, IP_A);
+
+    /* frames for it are no use of it */
+    send_frame(rig, UP, inbound(IP_A, 2));
+    expect(rig, N0, with_dst(inbound(IP_A, 2), mac_a));
+    step(rig, 1);
+    g_assert_false(has(rig->qts, address));
+    send_frame(rig, UP, inbound(IP_A, 3));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0", "no-owner"), ==, 1);
+
+    /* what was configured has no end */
+    step(rig, 100000);
+    assert_str(rig->qts, "0.slaves.1.addresses.0.address", IP_B);
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.1.addresses.0.age"), ==,
+                    100400);
+    g_assert_false(has(rig->qts, "0.slaves.1.addresses.0.idle"));
+
+    /* the other guest may have it now */
+    introduce(rig, N0, mac_a, IP_A);
+    assert_str(rig->qts, address, IP_A);
+    rig_free(rig);
+}
+
+static void test_max_addrs(void)
+{
+    Rig *rig = rig_new("", "max-addrs=2", NULL);
+
+    introduce(rig, N0, mac_a, "10.0.0.1");
+    step(rig, 1);
+    introduce(rig, N0, mac_a, "10.0.0.2");
+    step(rig, 1);
+    introduce(rig, N0, mac_a, "10.0.0.1");
+    step(rig, 1);
+    introduce(rig, N0, mac_a, "10.0.0.3");
+    assert_str(rig->qts, "0.slaves.0.addresses.0.address", "10.0.0.1");
+    assert_str(rig->qts, "0.slaves.0.addresses.1.address", "10.0.0.3");
+    g_assert_false(has(rig->qts, "0.slaves.0.addresses.2.address"));
+    rig_free(rig);
+}
+
+#define DHCP_REQUEST 3
+#define DHCP_ACK 5
+#define DHCP_FLAGS 52           /* offset in the frame */
+
+/* From a client, where @yiaddr is 0.0.0.0, or from a server. */
+static Frame dhcp(const uint8_t *dst, const uint8_t *src,
+                  const uint8_t *chaddr, const char *yiaddr, uint8_t type)
+{
+    bool to_server = type == DHCP_REQUEST;
+    uint8_t head[] = {
+        0x45, 0, 1, 24, 0, 0, 0, 0, 64, 17, 0, 0,
+    };
+    uint8_t bootp[] = { to_server ? 1 : 2, 1, 6, 0, 1, 2, 3, 4, 0, 0, 0, 0 };
+    uint8_t options[] = {
+        0x63, 0x82, 0x53, 0x63, 53, 1, type, 51, 4, 0, 0, 0x0e, 0x10, 255,
+        0, 0,
+    };
+    Frame f = eth(dst, src, 0x0800);
+
+    put(&f, head, sizeof(head));
+    put_ip(&f, to_server ? "0.0.0.0" : EXT_IP);
+    put_ip(&f, "255.255.255.255");
+    put16(&f, to_server ? 68 : 67);
+    put16(&f, to_server ? 67 : 68);
+    put16(&f, 8 + 236 + sizeof(options));
+    put16(&f, 0);
+    put(&f, bootp, sizeof(bootp));
+    put_ip(&f, "0.0.0.0");
+    put_ip(&f, yiaddr);
+    put_ip(&f, "0.0.0.0");
+    put_ip(&f, "0.0.0.0");
+    put(&f, chaddr, MAC_LEN);
+    f.len += 10 + 64 + 128;
+    put(&f, options, sizeof(options));
+    return f;
+}
+
+/* learn=dhcp believes the server alone, for as long as it says. */
+static void test_dhcp(void)
+{
+    Rig *rig = rig_new("", "learn=dhcp", "", NULL);
+    Frame request = dhcp(broadcast, mac_a, mac_a, "0.0.0.0", DHCP_REQUEST);
+    Frame ack = dhcp(broadcast, ext_mac, mac_a, IP_A, DHCP_ACK);
+    Frame on_wire = with_src(request, port_mac);
+
+    introduce(rig, N0, mac_a, NOBODY);
+    g_assert_false(has(rig->qts, "0.slaves.0.addresses.0.address"));
+    send_frame(rig, UP, ack);
+    discard_all(rig);
+    g_assert_false(has(rig->qts, "0.slaves.0.addresses.0.address"));
+
+    send_frame(rig, N0, request);
+    on_wire.b[DHCP_FLAGS] |= 0x80;
+    expect(rig, UP, on_wire);
+    expect(rig, N1, request);
+    send_frame(rig, UP, ack);
+    expect(rig, N0, ack);
+    expect_nothing(rig);
+    assert_str(rig->qts, "0.slaves.0.addresses.0.address", IP_A);
+    assert_str(rig->qts, "0.slaves.0.addresses.0.origin", "dhcp");
+    step(rig, 3599);
+    assert_str(rig->qts, "0.slaves.0.addresses.0.address", IP_A);
+    step(rig, 2);
+    g_assert_false(has(rig->qts, "0.slaves.0.addresses.0.address"));
+    rig_free(rig);
+}
+
+static void test_origin_ip(void)
+{
+    Rig *rig = rig_new("", "", NULL);
+
+    send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, 1));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 1));
+    assert_str(rig->qts, "0.slaves.0.addresses.0.origin", "ip");
+    rig_free(rig);
+}
+
+static void test_info_ipvlan(void)
+{
+    Rig *rig = rig_new("", "", "addr=10.1.0.0/16,addr=2001:db8::/64", NULL);
+    g_autofree char *text = NULL;
+
+    introduce(rig, N0, mac_a, IP_A);
+    step(rig, 7);
+    send_frame(rig, UP, inbound(NOBODY, 1));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_A, 2));
+    settle(rig);
+    text = qtest_hmp(rig->qts, "info ipvlan");
+    g_assert_cmpstr(text, ==,
+        "up0: mode l2-macnat, flag bridge, backlog 0\r\n"
+        "             MAC               link  rx pkts  rx bytes  tx pkts"
+        "  tx bytes drops\r\n"
+        "  up0        02:00:00:00:00:01 up          1        46        1"
+        "        42     1\r\n"
+        "      dropped: 1 no-owner\r\n"
+        "  n0         52:54:00:00:00:0a up          0         0        2"
+        "        88     1\r\n"
+        "      10.0.0.1 (arp, age 7 s, idle 0 s)\r\n"
+        "      dropped: 1 to-itself\r\n"
+        "  n1         -                 up          1        42        0"
+        "         0     0\r\n"
+        "      10.1.0.0/16 (static)\r\n"
+        "      2001:db8::/64 (static)\r\n");
+    rig_free(rig);
+}
+
+static void test_info_network(void)
+{
+    Rig *rig = rig_prepare("-machine pc");
+    g_autofree char *text = NULL;
+
+    add_nic(rig, 0, "mode=l2-macnat,flag=vepa,default=on");
+    g_string_append(rig->args, " -netdev ipvlan,id=lone,master=up0,"
+                    "addr=" IP_B);
+    nic_rig_start(rig);
+    text = qtest_hmp(rig->qts, "info network");
+    g_assert_cmpstr(text, ==,
+        "lone: index=0,type=ipvlan,master=up0,mode=l2-macnat,flag=vepa,"
+        "mac=02:00:00:00:00:01,learn=off\r\n"
+        "nic0: index=0,type=nic,model=virtio-net-pci,"
+        "macaddr=52:54:00:00:00:0a\r\n"
+        " \\ n0: index=0,type=ipvlan,master=up0,mode=l2-macnat,flag=vepa,"
+        "mac=02:00:00:00:00:01,learn=on,default=on\r\n");
+    nic_rig_free(rig);
+}
+
+/* n0 on up0; n1 and n2 on a slave of up0's. */
+static void test_nested(void)
+{
+    static const uint8_t mid_mac[] = { 2, 0, 0, 0, 0, 2 };
+    Rig *rig = rig_prepare("-machine none");
+    Frame f;
+
+    rig_add_slave(rig, N0, "mac=" PORT_MAC);
+    rig_wire(rig, N1, "s1");
+    rig_wire(rig, N2, "s2");
+    g_string_append(rig->args, " -netdev ipvlan,id=mid,master=up0"
+        " -netdev ipvlan,id=n1,master=mid,netdev=s1,mac=02:00:00:00:00:02"
+        " -netdev ipvlan,id=n2,master=mid,netdev=s2");
+    rig_start(rig);
+
+    send_frame(rig, N1, announcement(mac_b, IP_B));
+    expect(rig, N2, announcement(mac_b, IP_B));
+    expect(rig, N0, announcement(mid_mac, IP_B));
+    expect(rig, UP, announcement(port_mac, IP_B));
+    send_frame(rig, N2, announcement(mac_c, IP_C));
+    expect(rig, N1, announcement(mac_c, IP_C));
+    expect(rig, N0, announcement(mid_mac, IP_C));
+    expect(rig, UP, announcement(port_mac, IP_C));
+
+    send_frame(rig, UP, inbound(IP_B, 1));
+    expect(rig, N1, with_dst(inbound(IP_B, 1), mac_b));
+    send_frame(rig, UP, inbound(IP_C, 2));
+    expect(rig, N2, with_dst(inbound(IP_C, 2), mac_c));
+    send_frame(rig, N0, udp(mid_mac, mac_a, IP_A, IP_C, 3));
+    expect(rig, N2, udp(mac_c, mac_a, IP_A, IP_C, 3));
+    send_frame(rig, N1, udp(ext_mac, mac_b, IP_B, EXT_IP, 4));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_B, EXT_IP, 4));
+    f = udp(broadcast, ext_mac, EXT_IP, "255.255.255.255", 5);
+    send_frame(rig, UP, f);
+    expect(rig, N0, f);
+    expect(rig, N1, f);
+    expect(rig, N2, f);
+
+    /* the lowest link's state is everybody's */
+    assert_str(rig->qts, "1.master", "mid");
+    set_link(rig->qts, "up0", false);
+    g_assert_false(get_bool(rig->qts, "1.slaves.1.link-up"));
+    set_link(rig->qts, "up0", true);
+    g_assert_true(get_bool(rig->qts, "1.slaves.1.link-up"));
+    del(rig->qts, "mid");
+    g_assert_false(get_bool(rig->qts, "1.slaves.1.link-up"));
+    rig_free(rig);
+}
+
+/* --- hostile frames ------------------------------------------------------- */
+
+typedef enum Base { UDP4, ARP4, ND6 } Base;
+
+static Frame base_frame(Base base)
+{
+    switch (base) {
+    case UDP4:
+        return udp(port_mac, ext_mac, EXT_IP, IP_A, 0);
+    case ARP4:
+        return arp(ARP_REQUEST, broadcast, ext_mac, EXT_IP, no_mac, IP_A);
+    default:
+        return solicitation(port_mac, ext_mac, "2001:db8::1", "2001:db8::2",
+                            "2001:db8::2");
+    }
+}
+
+typedef struct Hostile {
+    const char *name;
+    Base base;
+    size_t len;                 /* 0: all of it */
+    struct {
+        uint8_t off, value;
+    } edits[4];
+    const char *reason;
+} Hostile;
+
+static const Hostile hostiles[] = {
+    { "one-byte", UDP4, 1, { }, "truncated" },
+    { "no-ethertype", UDP4, 13, { }, "truncated" },
+    { "tag-without-end", UDP4, 16, { { 12, 0x81 }, { 13, 0 } }, "truncated" },
+    { "half-an-ip-header", UDP4, 24, { }, "truncated" },
+    { "half-an-arp", ARP4, 30, { }, "truncated" },
+    { "half-an-ipv6-header", ND6, 40, { }, "truncated" },
+    { "ip-longer-than-frame", UDP4, 0, { { 16, 2 } }, "truncated" },
+    { "ipv6-longer-than-frame", ND6, 0, { { 18, 2 } }, "truncated" },
+    { "half-a-udp-header", UDP4, 0, { { 17, 24 } }, "truncated" },
+    { "ip-version", UDP4, 0, { { 14, 0x55 } }, "bad-header" },
+    { "ip-header-length", UDP4, 0, { { 14, 0x44 } }, "bad-header" },
+    { "ip-shorter-than-header", UDP4, 0, { { 17, 19 } }, "bad-header" },
+    { "ipv6-version", ND6, 0, { { 14, 0x50 } }, "bad-header" },
+    { "udp-length", UDP4, 0, { { 38, 1 } }, "bad-header" },
+    { "udp-short-length", UDP4, 0, { { 39, 7 } }, "bad-header" },
+    { "arp-hardware-length", ARP4, 0, { { 18, 7 } }, "bad-header" },
+    { "nd-option-without-length", ND6, 0, { { 79, 0 } }, "bad-header" },
+    { "nd-option-too-long", ND6, 0, { { 79, 2 } }, "bad-header" },
+    { "fragment-past-end", UDP4, 0, { { 20, 0x1f }, { 21, 0xff } },
+      "bad-fragment" },
+    { "tiny-fragment", UDP4, 0, { { 17, 24 }, { 20, 0x20 } },
+      "bad-fragment" },
+    { "multicast-source", UDP4, 0, { { 6, 1 } }, "bad-source" },
+    { "no-source", UDP4, 0,
+      { { 6, 0 }, { 7, 0 }, { 10, 0 }, { 11, 0 } }, "bad-source" },
+};
+
+/* Through a slave and through the uplink; life goes on after it. */
+static void test_hostile(const void *data)
+{
+    const Hostile *h = data;
+    Rig *rig = rig_new("", "", "addr=" IP_A, NULL);
+    Frame f = base_frame(h->base);
+
+    f.len = h->len ?: f.len;
+    for (int i = 0; i < ARRAY_SIZE(h->edits) && h->edits[i].off; i++) {
+        f.b[h->edits[i].off] = h->edits[i].value;
+    }
+    send_frame(rig, UP, f);
+    send_frame(rig, N0, f);
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0", h->reason), ==, 1);
+    g_assert_cmpint(get_drops(rig->qts, "0", NULL), ==, 1);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", h->reason), ==, 1);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", NULL), ==, 1);
+    g_assert_false(has(rig->qts, "0.slaves.0.addresses.0.address"));
+    send_frame(rig, UP, inbound(IP_A, 1));
+    expect(rig, N1, inbound(IP_A, 1));
+    rig_free(rig);
+}
+
+static void test_oversized(void)
+{
+    const size_t longest = 65575;
+    Rig *rig = rig_new("", "", "addr=" IP_A, NULL);
+    g_autofree uint8_t *big = g_malloc0(longest + 1);
+    g_autofree uint8_t *got = g_malloc0(longest + 1);
+    Frame head = eth(port_mac, mac_a, 0x88b5);
+
+    memcpy(big, head.b, head.len);
+    send_bytes(rig, UP, big, longest + 1);
+    send_bytes(rig, N0, big, longest + 1);
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0", "oversized"), ==, 1);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "oversized"), ==, 1);
+
+    memcpy(big, ext_mac, MAC_LEN);
+    send_bytes(rig, N0, big, longest);
+    settle(rig);
+    g_assert_cmpint(recv(rig->fd[UP], got, longest + 1, 0), ==, longest);
+    memcpy(big + MAC_LEN, port_mac, MAC_LEN);
+    g_assert_cmpmem(got, longest, big, longest);
+    rig_free(rig);
+}
+
+/* Whatever there is at random; the seed is in the log, see g_test_rand_int() */
+static void test_random(void)
+{
+    Rig *rig = rig_new("", "", "learn=dhcp", "addr=" IP_A, NULL);
+
+    for (int i = 0; i < 3000; i++) {
+        int wire = g_test_rand_int_range(UP, N_WIRES);
+        Frame f = i % 4 == 3 ?
+            dhcp(broadcast, mac_a, mac_a, "0.0.0.0", DHCP_REQUEST) :
+            base_frame(i % 4);
+        int edits = g_test_rand_int_range(1, 6);
+
+        while (edits--) {
+            f.b[g_test_rand_int_range(12, f.len)] = g_test_rand_int();
+        }
+        if (g_test_rand_int() & 1) {
+            f.len = g_test_rand_int_range(1, f.len + 1);
+        }
+        send_frame(rig, wire, f);
+        if (i % 50 == 0) {
+            discard_all(rig);
+        }
+    }
+    discard_all(rig);
+    send_frame(rig, UP, inbound(IP_A, 1));
+    while (get_int(rig->qts, "0.stats.rx-packets") != rig->sent[UP]) {
+        continue;
+    }
+    rig_free(rig);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1755,6 +2479,32 @@ int main(int argc, char **argv)
 
         qtest_add_data_func(path, &link_cases[i], test_link);
     }
+
+    qtest_add_func("ipvlan/busy/uplink", test_busy_uplink);
+    qtest_add_func("ipvlan/busy/broadcast", test_busy_broadcast);
+    qtest_add_func("ipvlan/busy/siblings", test_busy_siblings);
+    qtest_add_func("ipvlan/busy/link-down", test_busy_link_down);
+    qtest_add_func("ipvlan/busy/rx-queue", test_rx_queue);
+    qtest_add_func("ipvlan/busy/flood", test_flood);
+    qtest_add_func("ipvlan/nic/filter", test_filter);
+
+    qtest_add_func("ipvlan/query/counters", test_counters);
+    qtest_add_func("ipvlan/query/expiry", test_expiry);
+    qtest_add_func("ipvlan/query/max-addrs", test_max_addrs);
+    qtest_add_func("ipvlan/query/dhcp", test_dhcp);
+    qtest_add_func("ipvlan/query/origin-ip", test_origin_ip);
+    qtest_add_func("ipvlan/info/ipvlan", test_info_ipvlan);
+    qtest_add_func("ipvlan/info/network", test_info_network);
+    qtest_add_func("ipvlan/nested", test_nested);
+
+    for (int i = 0; i < ARRAY_SIZE(hostiles); i++) {
+        g_autofree char *path = g_strdup_printf("ipvlan/hostile/%s",
+                                                hostiles[i].name);
+
+        qtest_add_data_func(path, &hostiles[i], test_hostile);
+    }
+    qtest_add_func("ipvlan/hostile/oversized", test_oversized);
+    qtest_add_func("ipvlan/hostile/random", test_random);
 
     return g_test_run();
 }
