@@ -395,9 +395,18 @@ static LinkTx link_offer(Link *link, const Packet *p)
     return tx;
 }
 
+/*
+ * What is for many may fill one half of the queue: a storm that a user is too
+ * slow for displaces none of what is for this user alone.
+ */
+static unsigned link_rx_limit(const Link *link, const Packet *p)
+{
+    return p->for_many ? (link->rx_queue_max + 1) / 2 : link->rx_queue_max;
+}
+
 static void link_enqueue(Link *link, const Packet *p)
 {
-    if (link->rx_queue.length >= link->rx_queue_max) {
+    if (link->rx_queue.length >= link_rx_limit(link, p)) {
         link_drop(link, p, DROP_RX_QUEUE);
         return;
     }

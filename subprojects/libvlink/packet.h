@@ -91,6 +91,7 @@ typedef struct Packet {
     uint32_t len;               /* of the whole frame, without virtio header */
     Link *link;                 /* that it is on now, as skb->dev */
     PacketBuf *buf;             /* what head and tail point to, when held */
+    bool for_many;              /* one of the copies for many receivers */
     bool has_vnet;
     PacketVnet vnet;            /* host byte order */
     PacketLayers layers;        /* after packet_parse() */

@@ -141,6 +141,7 @@ static unsigned fan_out(const BroadcastSource *source, const Packet *p)
             continue;
         }
         packet_view(&view, p);
+        view.for_many = true;
         ipvlan_deliver(slave, &view);
         n++;
     }

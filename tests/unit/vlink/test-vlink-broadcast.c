@@ -272,21 +272,27 @@ static void test_budget_unwanted(void)
     four_fini(&q);
 }
 
-/* One slow guest's copies wait in its own queue. */
+/*
+ * One slow guest's copies wait in its own queue, in one half of it: there is
+ * room for unicast, and for the request that is broadcast but for it alone.
+ */
 static void test_slow_receiver(void)
 {
     Four q;
 
     four_init(&q);
-    link_set_rx_queue(q.b->link, 3);
+    link_set_rx_queue(q.b->link, 5);
     q.b->room = 0;
     shout(q.a, A4, 10);
     clock_run_pending();
     g_assert_cmpuint(q.c->got->len, ==, 10);
     assert_drops(q.b->link, RX_QUEUE, 7);
+    user_send(q.a, udp(port_mac, q.a->mac, A4, B4));
+    user_send(q.a, arp_request(q.a->mac, A4, B4));
+    assert_drops(q.b->link, RX_QUEUE, 7);
     user_make_room(q.b, NO_LIMIT);
     clock_run_pending();
-    g_assert_cmpuint(q.b->got->len, ==, 3);
+    g_assert_cmpuint(q.b->got->len, ==, 5);
     net_clear(&q.net);
     four_fini(&q);
 }
