@@ -11,6 +11,9 @@
 
 #include "qemu/osdep.h"
 #include <poll.h>
+#include <net/if.h>
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
 #include "qemu/bswap.h"
 #include "qemu/timer.h"
 #include "qapi/error.h"
@@ -706,6 +709,40 @@ static void test_error_nesting(void)
     g_assert_cmpstr(before, ==, after);
     add(rig->qts, "wide8", "'master': 'deep7'");
     rig_free(rig);
+}
+
+/* It takes a tap to have more than one queue, and rights to have a tap. */
+static void test_error_multiqueue(void)
+{
+    struct ifreq ifr = {
+        .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE,
+    };
+    int fd[2] = { -1, -1 };
+    QTestState *qts;
+
+    for (int i = 0; i < 2; i++) {
+        /* the kernel chooses the name of the first; not close-on-exec */
+        fd[i] = open("/dev/net/tun", O_RDWR);
+        if (fd[i] < 0 || ioctl(fd[i], TUNSETIFF, &ifr) < 0) {
+            g_test_skip("no rights to make a multiqueue tap");
+            goto out;
+        }
+    }
+    qts = qtest_initf("-nodefaults -machine none "
+                      "-netdev tap,id=multi,vhost=off,fds=%d:%d "
+                      "-netdev hubport,id=one,hubid=1", fd[0], fd[1]);
+    add_fails(qts, "new", "'master': 'multi'",
+              "master=multi: it has 2 queues, only one is supported");
+    add_fails(qts, "new", "'master': 'one', 'netdev': 'multi'",
+              "netdev=multi: it has 2 queues, only one is supported");
+    add(qts, "new", "'master': 'one'");
+    qtest_quit(qts);
+out:
+    for (int i = 0; i < 2; i++) {
+        if (fd[i] >= 0) {
+            close(fd[i]);
+        }
+    }
 }
 
 /* --- the command line ---------------------------------------------------- */
@@ -2434,6 +2471,7 @@ int main(int argc, char **argv)
         qtest_add_data_func(path, &error_cases[i], test_error);
     }
     qtest_add_func("ipvlan/error/nesting", test_error_nesting);
+    qtest_add_func("ipvlan/error/multiqueue", test_error_multiqueue);
     for (int i = 0; i < ARRAY_SIZE(cli_cases); i++) {
         g_autofree char *path = g_strdup_printf("ipvlan/command-line/%s",
                                                 cli_cases[i].name);
