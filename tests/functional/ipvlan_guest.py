@@ -175,22 +175,25 @@ class Card:
 
     # ---- traffic ----
 
-    def ping(self, target, options='', count=3, wait=10):
-        """How many of @count pings are answered."""
+    def ping(self, target, options='', count=2, wait=10):
+        """How many of @count pings are answered.
+
+        One at a time, because only then ping waits as long as it is told to.
+        """
         if target.startswith('fe80:'):
             self.link_local()
             target += '%eth0'
-        _, output = self.run(f'ping -q -n -c {count} -i 0.02 -W {wait} '
-                             f'{options} {target}')
-        found = re.search(r'(\d+) received', output)
-        return int(found[1]) if found else 0
+        output = self.check(f'for i in $(seq {count}); do ping -q -n -c 1 '
+                            f'-W {wait} {options} {target}; done; true',
+                            PATIENCE + count * wait)
+        return output.count(' 1 received')
 
-    def assert_pings(self, target, options='', count=3):
+    def assert_pings(self, target, options='', count=2):
         self.test.assertEqual(self.ping(target, options, count), count,
                               f'{self.name} pings {target}')
 
     def assert_no_ping(self, target, options=''):
-        self.test.assertEqual(self.ping(target, options, wait=1), 0,
+        self.test.assertEqual(self.ping(target, options, 1, 1), 0,
                               f'{self.name} pings {target}')
 
     def fetch_digest(self, url):
@@ -206,6 +209,14 @@ def ping_all(cards, options=''):
         for other in cards:
             if other is not card:
                 card.assert_pings(other.addr, options)
+
+
+def assert_no_pings(cards, targets):
+    """No card is answered by any of these; all wait at once."""
+    pings = [card.inside(f'ping -n -c 1 -W 1 {target}')
+             for card in cards for target in targets if target != card.addr]
+    output = cards[0].guest.check(' & '.join(pings) + ' & wait')
+    cards[0].test.assertEqual(output.count(' 0 received'), len(pings), output)
 
 
 class IpvlanTest(QemuSystemTest):

@@ -15,8 +15,8 @@ import subprocess
 import threading
 import time
 
-from ipvlan_guest import (IpvlanTest, is_ipv4, parse_frame, ping_all,
-                          read_pcap, wait_for)
+from ipvlan_guest import (IpvlanTest, assert_no_pings, is_ipv4, parse_frame,
+                          ping_all, read_pcap, wait_for)
 from qemu_test import skipIfMissingCommands
 
 HOST = '192.0.2.1'
@@ -448,16 +448,20 @@ class IpvlanTap(IpvlanTest):
         cards = self.launch(port=',flag=private', dump=True)
         for i, card in enumerate(cards):
             card.set_address(f'192.0.2.{10 + i}/24')
-            # Its neighbour has not said a word yet, and is asked for by a
-            # broadcast to the uplink; that comes back.
-            card.assert_no_ping(f'192.0.2.{11 + i}')
+        # Nobody has said a word yet: the first one's question goes out of the
+        # uplink, and comes back.
+        cards[0].assert_no_ping(cards[1].addr)
+        for card in cards:
             card.assert_pings(HOST)
-        for one in cards:
-            for two in cards:
-                if one is not two:
-                    one.check(f'ip neighbour replace {two.addr} dev eth0 '
-                              f'lladdr {PORT_MAC}')
-                    one.assert_no_ping(two.addr)
+        addrs = [card.addr for card in cards]
+        assert_no_pings(cards, addrs)
+        # Those who think to know their neighbours' addresses do no better.
+        for card in cards:
+            for addr in addrs:
+                if addr != card.addr:
+                    card.check(f'ip neighbour replace {addr} dev eth0 '
+                               f'lladdr {PORT_MAC}')
+        assert_no_pings(cards, addrs)
         cards[0].run('ping -q -b -c 3 -i 0.1 -W 1 192.0.2.255')
         for card in cards:
             self.assertTrue(self.host_pings(card.addr), card.addr)
