@@ -206,8 +206,8 @@ class IpvlanTap(IpvlanTest):
             server = subprocess.Popen(
                 ['dnsmasq', '--keep-in-foreground', '--conf-file=/dev/null',
                  '--user=root', '--group=root', '--pid-file=',
-                 '--port=0', f'--interface={self.interface}', '--bind-interfaces',
-                 '--no-ping', '--dhcp-authoritative',
+                 '--port=0', f'--interface={self.interface}',
+                 '--bind-interfaces', '--no-ping', '--dhcp-authoritative',
                  '--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,1h',
                  f'--dhcp-leasefile={self.scratch_file("leases")}',
                  '--log-facility=-'],
