@@ -1945,7 +1945,7 @@ static void test_flood(void)
         } while (f.b[0] == 0xff);
         g_assert_cmpint(udp_tag(&f), ==, i);
     }
-    g_assert_cmpint(rig->sent[N0], >, 1000);
+    g_assert_cmpint(rig->sent[N0], >=, 200);
     g_assert_cmpint(get_drops(rig->qts, "0.slaves.1", "backlog-full"), ==, 0);
     rig_free(rig);
 }
