@@ -19,10 +19,9 @@ debian_mirror()
     uri=$(apt-get indextargets --no-release-info \
                   --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
                   'Created-By: Packages' |
-          awk '$2 ~ /^(bookworm|trixie|oldstable|stable)$/ && $3 == "main" {
-                   print $1
-                   exit
-               }')
+          awk '$2 ~ /^(bookworm|trixie|oldstable|stable)$/ && $3 == "main" &&
+               !seen++ { print $1 }')
+    [ -n "$uri" ] || die "apt's sources name no mirror of Debian $(debian_release)"
     echo "$uri"
 }
 
