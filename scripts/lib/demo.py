@@ -373,8 +373,10 @@ def main():
     parser.add_argument('--shell', action='store_true')
     args = parser.parse_args()
 
-    # Whatever ends the demo, what it started is ended, too.
+    # Whatever ends the demo, what it started is ended, too.  A shell without
+    # job control has had its background commands ignore the interrupt.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with contextlib.ExitStack() as cleanup:
             demo(cleanup, args)

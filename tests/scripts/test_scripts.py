@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import os
+import shutil
 import signal
 import subprocess
-import time
 import unittest
 
 from common import REPO, SCRIPTS, ScriptTestCase, run
@@ -48,10 +48,12 @@ class Build(ScriptTestCase):
         super().setUp()
         self.run_ok(SCRIPTS / 'build')
 
-    def test_nothing_to_do_takes_no_time(self):
-        started = time.monotonic()
-        self.run_ok(SCRIPTS / 'build')
-        self.assertLess(time.monotonic() - started, 3)
+    def test_nothing_is_done_twice(self):
+        before = QEMU.stat().st_mtime_ns
+        steps = self.run_ok(SCRIPTS / 'build').stdout
+        self.assertEqual(QEMU.stat().st_mtime_ns, before)
+        self.assertEqual([line.split()[1] for line in steps.splitlines()],
+                         ['compile', 'built'])
 
     def test_qemu_has_the_netdev_and_finds_its_firmware(self):
         done = self.run_ok(QEMU, '-netdev', 'help')
@@ -74,9 +76,7 @@ class Demo(ScriptTestCase):
         self.env = {**os.environ, 'TMPDIR': str(self.tmp)}
 
     def check_demo(self, *options):
-        started = time.monotonic()
         done = self.run_ok(SCRIPTS / 'demo', *options, env=self.env)
-        self.assertLess(time.monotonic() - started, 30)
         self.assertEqual(done.stdout.count(' has a lease of '), 3)
         self.assertEqual(done.stdout.count(' pings '), 6)
         self.assertIn('up0: mode l2-macnat', done.stdout)
@@ -107,7 +107,10 @@ class Demo(ScriptTestCase):
 
     @unittest.skipIf(os.geteuid(), 'needs root to become somebody else')
     def test_tap_needs_root(self):
+        # somebody else may not be allowed to look into this repository
+        shutil.copytree(SCRIPTS, self.tmp / 'scripts')
+        self.tmp.chmod(0o755)
         done = run('setpriv', '--reuid=65534', '--clear-groups',
-                   SCRIPTS / 'demo', '--tap')
+                   self.tmp / 'scripts' / 'demo', '--tap')
         self.assertEqual(done.returncode, 1)
         self.assertIn('needs root', done.stderr)
