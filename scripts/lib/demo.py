@@ -104,7 +104,8 @@ class TapUplink:
 
     def __init__(self, cleanup, tmp, word):
         self.namespace = f'vlink-demo-{os.getpid()}'
-        self.command_prefix = ['ip', 'netns', 'exec', self.namespace]
+        self.path = f'/run/netns/{self.namespace}'
+        self.command_prefix = ['nsenter', f'--net={self.path}']
         self.make_tap(cleanup)
         self.start_dhcp_server(cleanup, tmp)
 
@@ -120,14 +121,12 @@ class TapUplink:
         threading.Thread(target=self.collect_sources, daemon=True).start()
 
     def make_tap(self, cleanup):
-        ns = self.namespace
-        run('ip', 'netns', 'add', ns)
-        cleanup.callback(run, 'ip', 'netns', 'delete', ns)
-        run('ip', '-n', ns, 'link', 'set', 'lo', 'up')
-        run('ip', '-n', ns, 'tuntap', 'add', 'up0', 'mode', 'tap')
-        run('ip', '-n', ns, 'address', 'add', f'{self.ADDRESS}/24',
-            'dev', 'up0')
-        run('ip', '-n', ns, 'link', 'set', 'up0', 'up')
+        run('ip', 'netns', 'add', self.namespace)
+        cleanup.callback(run, 'ip', 'netns', 'delete', self.namespace)
+        for command in ('link set lo up', 'tuntap add up0 mode tap',
+                        f'address add {self.ADDRESS}/24 dev up0',
+                        'link set up0 up'):
+            run(*self.command_prefix, 'ip', *command.split())
 
     def start_dhcp_server(self, cleanup, tmp):
         config = tmp / 'dnsmasq.conf'
@@ -153,7 +152,7 @@ pid-file=
         results = []
 
         def thread():
-            fd = os.open(f'/run/netns/{self.namespace}', os.O_RDONLY)
+            fd = os.open(self.path, os.O_RDONLY)
             libc = ctypes.CDLL(None, use_errno=True)
             if libc.setns(fd, 0) == 0:
                 results.append(function())
