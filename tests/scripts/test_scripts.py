@@ -75,16 +75,25 @@ class Demo(ScriptTestCase):
         self.run_ok(SCRIPTS / 'guest-image')
         self.env = {**os.environ, 'TMPDIR': str(self.tmp)}
 
-    def check_demo(self, *options):
-        done = self.run_ok(SCRIPTS / 'demo', *options, env=self.env)
-        self.assertEqual(done.stdout.count(' has a lease of '), 3)
-        self.assertEqual(done.stdout.count(' pings '), 6)
-        self.assertIn('up0: mode l2-macnat', done.stdout)
-        self.assert_nothing_left()
+    def start_demo(self, *options):
+        return subprocess.Popen([SCRIPTS / 'demo', *options], env=self.env,
+                                text=True, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
 
-    def assert_nothing_left(self):
+    def check_demo(self, *options):
+        demo = self.start_demo(*options)
+        output, errors = demo.communicate()
+        self.assertEqual(demo.returncode, 0, output + errors)
+        self.assertEqual(output.count(' has a lease of '), 3)
+        self.assertEqual(output.count(' pings '), 6)
+        self.assertIn('up0: mode l2-macnat', output)
+        self.assert_nothing_left(demo)
+
+    def assert_nothing_left(self, demo):
         self.assertEqual(list(self.tmp.iterdir()), [])
-        self.assertNotIn('vlink-demo', run('ip', 'netns').stdout)
+        self.assertNotIn(f'vlink-demo-{demo.pid}', run('ip', 'netns').stdout)
+        self.assertNotIn(str(self.tmp), run('ps', '-eo', 'args').stdout)
 
     def test_user(self):
         self.check_demo()
@@ -94,16 +103,14 @@ class Demo(ScriptTestCase):
         self.check_demo('--tap')
 
     def test_interrupted(self):
-        demo = subprocess.Popen([SCRIPTS / 'demo'], env=self.env, text=True,
-                                stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE)
+        demo = self.start_demo()
         for line in demo.stdout:
             if 'boot a guest' in line:
                 break
         demo.send_signal(signal.SIGINT)
         _, errors = demo.communicate(timeout=30)
         self.assertEqual((demo.returncode, errors), (1, 'demo: interrupted\n'))
-        self.assert_nothing_left()
+        self.assert_nothing_left(demo)
 
     @unittest.skipIf(os.geteuid(), 'needs root to become somebody else')
     def test_tap_needs_root(self):
