@@ -146,9 +146,11 @@ class IpvlanUser(IpvlanTest):
         self.assertEqual(self.owned('n0')['10.0.2.202'], 'arp')
 
         lease = card.lease()
-        origins = self.owned('n0')
-        self.assertEqual(origins[lease], 'dhcp')
-        self.assertEqual(origins[card.link_local()], 'nd')
+        self.assertEqual(self.owned('n0')[lease], 'dhcp')
+        # the guest takes its time to look for duplicates
+        local = card.link_local()
+        wait_for(lambda: local in self.owned('n0'), f'{local} to be learned')
+        self.assertEqual(self.owned('n0')[local], 'nd')
         self.assertEqual(self.owned('n1')['10.0.2.201'], 'static')
 
     def test_monitor(self):
