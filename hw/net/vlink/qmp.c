@@ -33,11 +33,6 @@ static IpvlanStats *fill_stats(const Link *link)
     return stats;
 }
 
-static char *mac_dup(const uint8_t *mac)
-{
-    return g_strdup(mac_format(mac, (char[MAC_STR_MAX]) { }));
-}
-
 typedef struct AddrWalk {
     IpvlanAddressList **tail;
     int64_t now;
@@ -67,7 +62,7 @@ static IpvlanSlaveStatus *fill_slave(const Link *link)
 
     ipvlan_slave_info(link, &info);
     slave->id = g_strdup(link->name);
-    slave->mac = info.mac ? mac_dup(info.mac) : NULL;
+    slave->mac = info.mac ? qemu_mac_strdup_printf(info.mac) : NULL;
     slave->link_up = link_is_up(link);
     slave->q_default = info.is_default;
     slave->learn = (NetdevIpvlanLearn)info.learn;
@@ -89,7 +84,7 @@ static IpvlanPortStatus *fill_port(const Link *lower,
     port->master = g_strdup(vlink_master_id(lower));
     port->mode = (NetdevIpvlanMode)info->mode;
     port->flag = (NetdevIpvlanFlag)info->flag;
-    port->mac = mac_dup(info->mac);
+    port->mac = qemu_mac_strdup_printf(info->mac);
     port->link_up = link_is_up(lower);
     port->backlog = info->backlog;
     port->stats = fill_stats(lower);

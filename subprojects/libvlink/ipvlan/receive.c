@@ -33,11 +33,17 @@ IpvlanSlave *ipvlan_sender(const IpvlanPort *port, const Packet *p)
     return NULL;
 }
 
-void ipvlan_deliver(IpvlanSlave *slave, Packet *p)
+/* Rewrite @p as @slave's guest expects it. */
+static void to_guest(IpvlanSlave *slave, Packet *p)
 {
     if (slave->port->mode == IPVLAN_L2_MACNAT) {
         macnat_receive(slave, p);
     }
+}
+
+void ipvlan_deliver(IpvlanSlave *slave, Packet *p)
+{
+    to_guest(slave, p);
     link_receive(slave->link, p);
 }
 
@@ -50,9 +56,7 @@ static void drop(IpvlanPort *port, const Packet *p, DropReason why)
 static RxHandlerResult to_slave(IpvlanSlave *slave, Packet *p)
 {
     link_trace(p->link, LINK_EVENT_RECEIVE, slave->link, p);
-    if (slave->port->mode == IPVLAN_L2_MACNAT) {
-        macnat_receive(slave, p);
-    }
+    to_guest(slave, p);
     p->link = slave->link;
     return RX_HANDLER_ANOTHER;
 }
