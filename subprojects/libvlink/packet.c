@@ -122,23 +122,24 @@ void packet_copy_bytes(const Packet *p, void *dst)
     copy_range(p, 0, p->len, dst);
 }
 
+/* All of @src but what nobody reads of its scratch space. */
 void packet_view(Packet *dst, const Packet *src)
 {
-    *dst = *src;
+    memcpy(dst, src, offsetof(Packet, scratch));
     if (src->head == src->scratch) {
+        memcpy(dst->scratch, src->scratch, src->head_len);
         dst->head = dst->scratch;
     }
 }
 
 uint8_t *packet_cow_head(Packet *p, uint32_t len)
 {
-    uint8_t head[PACKET_SCRATCH_LEN];
-    bool own = p->head == p->scratch;
+    uint32_t own = p->head == p->scratch ? p->head_len : 0;
 
-    if (own && p->head_len >= len) {
+    if (own >= len) {
         return p->scratch;
     }
-    copy_range(p, 0, len, head);
+    copy_range(p, own, len - own, p->scratch + own);
     if (p->head_len > len) {
         /*
          * The rest of a borrowed head has to become tail.  Every head but
@@ -152,7 +153,6 @@ uint8_t *packet_cow_head(Packet *p, uint32_t len)
     } else {
         p->tail_off += len - p->head_len;
     }
-    memcpy(p->scratch, head, len);
     p->head = p->scratch;
     p->head_len = len;
     return p->scratch;
@@ -162,7 +162,7 @@ static Packet *packet_alloc(const Packet *p, PacketBuf *buf)
 {
     Packet *n = g_new(Packet, 1);
 
-    *n = *p;
+    packet_view(n, p);
     n->buf = buf;
     n->node = (GList) { .data = n };
     return n;
@@ -190,17 +190,11 @@ Packet *packet_copy(const Packet *p, uint8_t **data)
 
 Packet *packet_hold(const Packet *p)
 {
-    Packet *n;
-
     if (!p->buf) {
         return packet_copy(p, NULL);
     }
     p->buf->refs++;
-    n = packet_alloc(p, p->buf);
-    if (p->head == p->scratch) {
-        n->head = n->scratch;
-    }
-    return n;
+    return packet_alloc(p, p->buf);
 }
 
 void packet_put(Packet *p)

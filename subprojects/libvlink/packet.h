@@ -22,7 +22,7 @@
 #include "stats.h"
 
 #define PACKET_MAX_LEN      65575   /* tagged Ethernet + IPv6 + 65535 - 40 */
-#define PACKET_SCRATCH_LEN  64      /* fits a doubly tagged ARP frame */
+#define PACKET_SCRATCH_LEN  256     /* fits the headers of most segments */
 #define PACKET_HEAD_LEN     14      /* destination, source, Ethertype */
 
 typedef struct Link Link;
@@ -77,7 +77,16 @@ typedef struct PacketVnet {
     uint16_t csum_offset;
 } PacketVnet;
 
-#define PACKET_VNET_NEEDS_CSUM 1
+#define PACKET_VNET_NEEDS_CSUM  1   /* from csum_start on, to be completed */
+#define PACKET_VNET_DATA_VALID  2   /* somebody has checked it */
+
+/* gso_type; PACKET_GSO_ECN is added to one of TCP's. */
+#define PACKET_GSO_NONE     0
+#define PACKET_GSO_TCPV4    1
+#define PACKET_GSO_UDP      3       /* to be cut into fragments */
+#define PACKET_GSO_TCPV6    4
+#define PACKET_GSO_UDP_L4   5       /* to be cut into datagrams */
+#define PACKET_GSO_ECN      0x80
 
 typedef struct PacketBuf PacketBuf;
 
@@ -93,6 +102,8 @@ typedef struct Packet {
     PacketBuf *buf;             /* what head and tail point to, when held */
     bool for_many;              /* one of the copies for many receivers */
     bool has_vnet;
+    uint16_t pieces;            /* its receiver has had, see offload.h */
+    uint16_t queue;             /* of the link that it goes through */
     PacketVnet vnet;            /* host byte order */
     PacketLayers layers;        /* after packet_parse() */
     GList node;                 /* for the one queue that holds it */
@@ -128,6 +139,18 @@ void packet_init(Packet *p, const struct iovec *iov, unsigned cnt);
  * or why no receiver should have to see this frame.
  */
 DropReason packet_parse(Packet *p);
+
+/*
+ * Which flow is it: the same for both directions, from the addresses and, for
+ * what is no fragment, the ports.  Zero for what is not IP.
+ */
+uint32_t packet_flow_hash(const Packet *p);
+
+/*
+ * Address resolution and address configuration: ARP, RARP, neighbour
+ * discovery, DHCP.  Little, and everything else waits for it.
+ */
+bool packet_is_urgent(const Packet *p);
 
 /* Parse the BOOTP message of a PACKET_DHCP_*; false where it is malformed. */
 bool packet_parse_dhcp(const Packet *p, DhcpMessage *m);

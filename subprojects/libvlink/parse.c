@@ -374,6 +374,45 @@ DropReason packet_parse(Packet *p)
     }
 }
 
+/* --- what the layers tell ------------------------------------------------ */
+
+bool packet_is_urgent(const Packet *p)
+{
+    switch (p->layers.kind) {
+    case PACKET_ARP:
+    case PACKET_RARP:
+    case PACKET_ND:
+    case PACKET_DHCP_REQUEST:
+    case PACKET_DHCP_REPLY:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/*
+ * Both directions add up to the same, whichever is the source.  Who wants all
+ * of its flows in one queue can have it: nobody else's go there.
+ */
+uint32_t packet_flow_hash(const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+    uint64_t h;
+
+    if (l->src.family == IP_NONE) {
+        return 0;
+    }
+    h = (l->src.q[0] + l->dst.q[0]) ^ (l->src.q[1] + l->dst.q[1]);
+    if (!l->fragment) {
+        h += ((uint64_t)l->ip_proto << 17) + l->src_port + l->dst_port;
+    }
+    /* Fibonacci hashing: the upper half depends on all bits below */
+    h *= UINT64_C(0x9e3779b97f4a7c15);
+    return h >> 32 ^ h >> 51;
+}
+
+/* --- BOOTP --------------------------------------------------------------- */
+
 /* Options of RFC 2132 that matter here; what does not parse ends the walk. */
 static void parse_dhcp_options(const Packet *p, uint32_t off, DhcpMessage *m)
 {

@@ -1,0 +1,80 @@
+/*
+ * Offloads meet in the middle
+ *
+ * A sender leaves work to be done (a checksum to be completed, a segment to
+ * be cut) and says so in the virtio-net header; a receiver says what of it it
+ * can take.  What it cannot is done here, on the way to it, without a copy:
+ * the headers are new, the payload is borrowed.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LIBVLINK_OFFLOAD_H
+#define LIBVLINK_OFFLOAD_H
+
+#include "packet.h"
+
+/* What a receiver takes as it is; virtio 1.2, 5.1.3. */
+typedef enum Offload {
+    OFFLOAD_CSUM = 1 << 0,      /* partial checksums; all others need it */
+    OFFLOAD_TSO4 = 1 << 1,
+    OFFLOAD_TSO6 = 1 << 2,
+    OFFLOAD_ECN = 1 << 3,       /* TCP segments with CWR */
+    OFFLOAD_UFO = 1 << 4,       /* UDP, to be fragmented */
+    OFFLOAD_USO4 = 1 << 5,      /* UDP, to be segmented */
+    OFFLOAD_USO6 = 1 << 6,
+} Offload;
+
+#define OFFLOAD_ALL 0x7f
+
+/*
+ * Is what p->vnet says true of the frame, whose layers were parsed?  Nothing
+ * behind has to ask again.  DROP_NONE or DROP_BAD_VNET.  packet_parse() calls
+ * this.
+ */
+DropReason offload_check(const Packet *p);
+
+/* Which offloads @p, checked, needs its receiver to have. */
+unsigned offload_needs_slow(const Packet *p);
+
+static inline unsigned offload_needs(const Packet *p)
+{
+    if (!p->has_vnet || (!p->vnet.gso_type &&
+                         !(p->vnet.flags & PACKET_VNET_NEEDS_CSUM))) {
+        return 0;
+    }
+    return offload_needs_slow(p);
+}
+
+/*
+ * @piece borrows from the packet that it is of, and from the caller's stack.
+ * False: not taken.
+ */
+typedef bool OffloadEmit(void *opaque, Packet *piece);
+
+/*
+ * Hand @p, which needs more than the offloads @can, to @emit in pieces that
+ * need no more than those.  Begins behind the first p->pieces of them and
+ * counts those up that @emit takes.  False when @emit did not take one: call
+ * again with the same @p, or a held one, to go on there.
+ */
+bool offload_send(Packet *p, unsigned can, OffloadEmit *emit, void *opaque);
+
+/*
+ * RFC 1071: the sum, not complemented and not folded to 16 bits, of @len
+ * bytes at @data, added to @sum; network byte order as the host reads it.
+ * Only the last of the calls that make up a sum may have an odd @len.
+ */
+uint64_t csum_add(uint64_t sum, const void *data, size_t len);
+
+/* Complement and fold: what goes into the header. */
+static inline uint16_t csum_finish(uint64_t sum)
+{
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return ~sum;
+}
+
+#endif
