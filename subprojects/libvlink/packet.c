@@ -122,6 +122,25 @@ void packet_copy_bytes(const Packet *p, void *dst)
     copy_range(p, 0, p->len, dst);
 }
 
+bool packet_pull(Packet *p, uint32_t len, void *dst)
+{
+    if (p->len <= len) {
+        return false;
+    }
+    copy_range(p, 0, len, dst);
+    p->len -= len;
+    while (len >= p->head_len) {
+        len -= p->head_len;
+        p->head = p->tail->iov_base;
+        p->head_len = p->tail->iov_len;
+        p->tail++;
+        p->tail_cnt--;
+    }
+    p->head += len;
+    p->head_len -= len;
+    return true;
+}
+
 /* All of @src but what nobody reads of its scratch space. */
 void packet_view(Packet *dst, const Packet *src)
 {

@@ -191,6 +191,12 @@ int packet_to_iov(const Packet *p, struct iovec *iov, int max);
 /* Copy the whole frame to @dst, which has room for p->len bytes. */
 void packet_copy_bytes(const Packet *p, void *dst);
 
+/*
+ * Take the first @len bytes off @p, fresh from packet_init(), and copy them to
+ * @dst.  False, and nothing done, where it has no more than those.
+ */
+bool packet_pull(Packet *p, uint32_t len, void *dst);
+
 /* Make @dst a second view of the same bytes; it borrows from @src. */
 void packet_view(Packet *dst, const Packet *src);
 

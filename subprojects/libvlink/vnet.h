@@ -23,8 +23,8 @@ static inline uint16_t vnet_get16(const uint8_t *b, bool big_endian)
 
 static inline void vnet_put16(uint8_t *b, uint16_t v, bool big_endian)
 {
-    b[!big_endian] = v;
-    b[big_endian] = v >> 8;
+    b[big_endian] = v;
+    b[!big_endian] = v >> 8;
 }
 
 /* Read the first VNET_HDR_MIN bytes at @b. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "harness.h"
+#include "libvlink/vnet.h"
 
 static const uint8_t a_mac[] = { 0x52, 0x54, 0, 0, 0, 0xa };
 static const uint8_t b_mac[] = { 0x52, 0x54, 0, 0, 0, 0xb };
@@ -907,6 +908,74 @@ static void test_cow(void)
     }
 }
 
+/* What a guest puts before its frame, cut anywhere, in one-byte pieces too. */
+static void check_pull(const Frame *f, unsigned cut, unsigned len)
+{
+    unsigned cuts[VNET_HDR_MAX + 1];
+    unsigned n = cut ? 1 : VNET_HDR_MAX + 1;
+    struct iovec iov[VNET_HDR_MAX + 2];
+    uint8_t pulled[VNET_HDR_MAX];
+    Packet p;
+
+    for (unsigned i = 0; i < n; i++) {
+        cuts[i] = cut ?: i + 1;
+    }
+    n = scatter(f, cuts, n, iov);
+    packet_init(&p, iov, n);
+    g_assert_true(packet_pull(&p, len, pulled));
+    g_assert_cmpmem(pulled, len, f->data, len);
+    g_assert_cmpuint(p.len, ==, f->len - len);
+    g_autoptr(Frame) rest = frame_from_packet(&p);
+    g_assert_cmpmem(rest->data, rest->len, f->data + len, f->len - len);
+
+    packet_cow_head(&p, 20)[3] ^= 0xff;
+    g_autoptr(Frame) changed = frame_from_packet(&p);
+    g_assert_cmpuint(changed->len, ==, rest->len);
+    rest->data[3] ^= 0xff;
+    g_assert_cmpmem(rest->data, rest->len, changed->data, changed->len);
+    scatter_free(iov, n);
+}
+
+static void test_pull(void)
+{
+    g_autoptr(Frame) f = frame_eth(b_mac, a_mac, 0x88cc, 60);
+    struct iovec iov = { .iov_base = f->data, .iov_len = VNET_HDR_MIN };
+    uint8_t pulled[VNET_HDR_MAX];
+    Packet p;
+
+    for (unsigned cut = 0; cut < f->len; cut++) {
+        check_pull(f, cut, VNET_HDR_MIN);
+        check_pull(f, cut, VNET_HDR_MAX);
+    }
+    packet_init(&p, &iov, 1);
+    g_assert_false(packet_pull(&p, VNET_HDR_MIN, pulled));
+    g_assert_cmpuint(p.len, ==, VNET_HDR_MIN);
+}
+
+/* Written and read in both byte orders, against the bytes of the standard. */
+static void test_vnet_header(void)
+{
+    const PacketVnet v = {
+        .flags = 1, .gso_type = 0x81, .hdr_len = 0x0102, .gso_size = 0x0304,
+        .csum_start = 0x0506, .csum_offset = 0x0708,
+    };
+    static const uint8_t bytes[2][12] = {
+        { 1, 0x81, 2, 1, 4, 3, 6, 5, 8, 7, 0, 0 },
+        { 1, 0x81, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0 },
+    };
+
+    for (int be = 0; be < 2; be++) {
+        uint8_t b[12];
+        PacketVnet back;
+
+        memset(b, 0xff, sizeof(b));
+        vnet_put(b, sizeof(b), &v, be);
+        g_assert_cmpmem(b, sizeof(b), bytes[be], sizeof(bytes[be]));
+        back = vnet_get(b, be);
+        g_assert_cmpmem(&back, sizeof(back), &v, sizeof(v));
+    }
+}
+
 static void test_peek(void)
 {
     g_autoptr(Frame) f = frame_eth(b_mac, a_mac, 0x88cc, 16);
@@ -1076,6 +1145,8 @@ int main(int argc, char **argv)
     g_test_add_func("/packet/keep/view", test_view);
     g_test_add_func("/packet/keep/copy", test_copy);
     g_test_add_func("/packet/keep/cow", test_cow);
+    g_test_add_func("/packet/keep/pull", test_pull);
+    g_test_add_func("/packet/vnet-header", test_vnet_header);
     g_test_add_func("/packet/peek", test_peek);
     g_test_add_func("/packet/to-iov", test_to_iov);
     g_test_add_func("/packet/queue", test_queue);
