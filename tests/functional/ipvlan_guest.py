@@ -200,7 +200,32 @@ class Card:
         """The SHA-256 of what is at @url."""
         page = f'/tmp/{self.name}.page'
         self.check(f'wget -q -O {page} {url}')
-        return self.check(f'sha256sum {page}').split()[0]
+        return self.digest(page)
+
+    def digest(self, path):
+        return self.check(f'sha256sum {path}').split()[0]
+
+    def receive(self, path, port=5001):
+        """Wait for a connection, whose bytes go to a file."""
+        pid = self.start(f'nc -l -p {port} >{path}')
+        self.wait_for(f'ss -ltnH sport = :{port} | grep -q LISTEN')
+        return pid
+
+    def transmit(self, path, host, port=5001):
+        """Connect and send a file, all of it."""
+        self.check(f'nc {host} {port} <{path}', 2 * PATIENCE)
+
+    def wait_exit(self, pid):
+        self.wait_for(f'! kill -0 {pid}')
+
+    def counter(self, name):
+        """One of the kernel's counters of this namespace, as nstat(8)."""
+        lines = [line.split() for line in
+                 self.check('cat /proc/net/snmp /proc/net/netstat').split('\n')]
+        for names, values in zip(lines[::2], lines[1::2]):
+            if name in names:
+                return int(values[names.index(name)])
+        raise KeyError(name)
 
 
 def ping_all(cards, options=''):
@@ -236,8 +261,9 @@ class IpvlanTest(QemuSystemTest):
 
     # ---- the machine ----
 
-    def add_guest(self, vm):
+    def add_guest(self, vm, cpus=1):
         vm.add_args('-machine', 'q35', '-accel', 'tcg', '-m', '256',
+                    '-smp', str(cpus),
                     '-nodefaults', '-no-reboot',
                     '-kernel', os.path.join(self.image, 'vmlinuz'),
                     '-initrd', os.path.join(self.image, 'initrd.img'),
@@ -245,19 +271,22 @@ class IpvlanTest(QemuSystemTest):
                     '-append', 'console=ttyS0 quiet no_timer_check panic=-1')
         vm.set_console()
 
-    def add_card(self, vm, index, name, mac=None):
+    def add_card(self, vm, index, name, mac=None, features=''):
         mac = mac or f'52:54:00:00:00:{index + 1:02x}'
         vm.add_args('-device', f'virtio-net-pci,netdev={name},id=nic-{name},'
-                    f'addr={FIRST_SLOT + index:#x},romfile=,mac={mac}')
+                    f'addr={FIRST_SLOT + index:#x},romfile=,mac={mac}'
+                    + features)
 
-    def add_slaves(self, vm, slaves, port='', cards=None, macs=None):
+    def add_slaves(self, vm, slaves, port='', cards=None, macs=None,
+                   features=None):
         """Add a slave with a card for each of @slaves, its options."""
         for i, options in enumerate(slaves):
             name = f'n{i}'
             vm.add_args('-netdev', ','.join(filter(None, (
                 f'ipvlan,id={name},master=up0', port, options))))
             if cards is None or i in cards:
-                self.add_card(vm, i, name, macs[i] if macs else None)
+                self.add_card(vm, i, name, macs[i] if macs else None,
+                              features[i] if features else '')
 
     def boot(self, vm):
         vm.launch()

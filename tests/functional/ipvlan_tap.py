@@ -1,0 +1,125 @@
+# What the functional tests of -netdev ipvlan with a tap share: a network
+# namespace that nobody else sees, with the tap in it.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import ctypes
+import os
+import socket
+import subprocess
+import threading
+
+from ipvlan_guest import IpvlanTest, parse_frame
+
+HOST = '192.0.2.1'
+PORT_MAC = '02:00:00:00:00:01'
+
+CLONE_NEWNET = 0x40000000
+ETH_P_ALL = 3
+
+
+class Namespace:
+    """A network namespace.  It is gone when nobody is in it any more."""
+
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def __init__(self):
+        outside = self.current()
+        try:
+            self.call(self.libc.unshare, CLONE_NEWNET)
+            self.fd = self.current()
+            self.call(self.libc.setns, outside, CLONE_NEWNET)
+        finally:
+            os.close(outside)
+
+    @staticmethod
+    def current():
+        return os.open('/proc/thread-self/ns/net', os.O_RDONLY)
+
+    @staticmethod
+    def call(function, *args):
+        if function(*args) < 0:
+            raise OSError(ctypes.get_errno(), 'network namespace')
+
+    def __enter__(self):
+        """What this thread starts or opens now is inside."""
+        self.outside = self.current()
+        self.call(self.libc.setns, self.fd, CLONE_NEWNET)
+        return self
+
+    def __exit__(self, *exception):
+        self.call(self.libc.setns, self.outside, CLONE_NEWNET)
+        os.close(self.outside)
+
+    def run(self, command, check=True):
+        with self:
+            return subprocess.run(command.split(), check=check, text=True,
+                                  stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+
+    def close(self):
+        os.close(self.fd)
+
+
+class Capture:
+    """Every frame that passes an interface, and which way it went."""
+
+    def __init__(self, namespace, interface):
+        self.sent = []          # by QEMU
+        self.received = []      # by QEMU
+        with namespace:
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW,
+                                        socket.htons(ETH_P_ALL))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
+        self.socket.bind((interface, ETH_P_ALL))
+        self.stopped = False
+        self.thread = threading.Thread(target=self.read)
+        self.thread.start()
+
+    def read(self):
+        self.socket.settimeout(0.2)
+        while not self.stopped:
+            try:
+                data, where = self.socket.recvfrom(65536)
+            except TimeoutError:
+                continue
+            except OSError:     # the interface went down
+                continue
+            if len(data) < 14:
+                continue
+            if where[2] == socket.PACKET_OUTGOING:
+                self.received.append(parse_frame(data))
+            else:
+                self.sent.append(parse_frame(data))
+
+    def stop(self):
+        self.stopped = True
+        self.thread.join()
+        self.socket.close()
+
+
+class IpvlanTapTest(IpvlanTest):
+    """A test with a tap, tap0, as the uplink."""
+
+    # how to make it
+    tap_flags = 'vnet_hdr'
+
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest('only root makes network namespaces and taps')
+        self.interface = 'tap0'
+        try:
+            self.host = Namespace()
+        except OSError as e:
+            self.skipTest(f'cannot make a network namespace: {e}')
+        self.addCleanup(self.host.close)
+        made = self.host.run(f'ip tuntap add dev tap0 mode tap '
+                             f'{self.tap_flags}', check=False)
+        if made.returncode:
+            self.skipTest(f'cannot make a tap: {made.stdout.strip()}')
+        self.host.run('ip link set lo up')
+        self.host.run('ip link set tap0 up')
+
+    def give_address(self):
+        self.host.run(f'ip address add {HOST}/24 dev {self.interface}')
