@@ -107,8 +107,6 @@ int link_join(Link *a, Link *b)
 
 /* --- making and deleting ------------------------------------------------- */
 
-static PollFunc link_rx_poll;
-
 static void link_attach(Link *link, Link *lower)
 {
     link->lower = lower;
@@ -126,8 +124,7 @@ static void link_detach(Link *link)
 
 static void link_free(Link *link)
 {
-    poll_cancel(&link->rx_poll);
-    packet_queue_purge(&link->rx_queue);
+    rx_destroy(link);
     if (link->pair) {
         link->pair->pair = NULL;
     }
@@ -166,9 +163,10 @@ Link *link_new(const LinkPlatform *platform, const char *kind,
     link->poller = lower ? lower->poller : poller_new(platform);
     link->admin_up = true;
     link->carrier = true;
-    link->rx_queue_max = LINK_RX_QUEUE;
+    link->n_queues = 1;
+    link->weight = 1;
     link->priv = g_malloc0(ops->priv_size);
-    poll_init(&link->rx_poll, link->poller, link_rx_poll);
+    rx_init(link);
     if (lower) {
         link_attach(link, lower);
     }
@@ -206,16 +204,33 @@ int link_change(Link *link, const void *config, GError **err)
 void link_set_user(Link *link, const LinkUserOps *ops, void *opaque)
 {
     /* What waits was for the user before, who would have called for it. */
-    link->stats.drops[DROP_NO_RECEIVER] +=
-        packet_queue_purge(&link->rx_queue);
+    rx_purge(link, DROP_NO_RECEIVER);
     link->user = ops;
     link->user_opaque = opaque;
-    link->user_busy = false;
+    rx_reset(link);
 }
 
-void link_set_rx_queue(Link *link, unsigned packets)
+void link_set_queues(Link *link, unsigned n)
 {
-    link->rx_queue_max = packets;
+    if (n != link->n_queues) {
+        link->n_queues = n;
+        rx_steer(link);
+    }
+}
+
+void link_set_offloads(Link *link, unsigned offloads)
+{
+    link->offloads = offloads;
+}
+
+void link_set_weight(Link *link, unsigned weight)
+{
+    link->weight = weight;
+}
+
+void link_set_rates(Link *link, const LinkRates *rates)
+{
+    link->rates = *rates;
 }
 
 bool link_wants_group(const Link *link, const uint8_t mac[ETHER_ADDR_LEN])
@@ -248,9 +263,7 @@ static void link_propagate_state(Link *link)
     link->up = up;
     if (!up) {
         /* As a NIC does whose cable is pulled. */
-        unsigned lost = packet_queue_purge(&link->rx_queue);
-
-        link->stats.drops[DROP_LINK_DOWN] += lost;
+        rx_purge(link, DROP_LINK_DOWN);
     }
     if (link->user && link->user->link_state) {
         link->user->link_state(link->user_opaque);
@@ -305,6 +318,9 @@ LinkTx link_xmit(Link *link, Packet *p)
     uint32_t len = p->len;
     LinkTx tx;
 
+    if (!link->lower) {
+        link_steer(link, p);
+    }
     if (G_UNLIKELY(!link->up)) {
         tx = link_drop(link, p, DROP_LINK_DOWN);
     } else {
@@ -331,7 +347,8 @@ static void link_wake_waiter(Link *link)
 
     waiter->waiting = false;
     link_wake(waiter);
-    if (link->tx_busy && !g_queue_is_empty(&link->waiters) &&
+    if (link->tx_busy && link->n_queues == 1 &&
+        !g_queue_is_empty(&link->waiters) &&
         link->waiters.tail->data == waiter &&
         waiter->stats.tx_packets == sent) {
         g_queue_unlink(&link->waiters, &waiter->waiter_node);
@@ -342,13 +359,15 @@ static void link_wake_waiter(Link *link)
 void link_wake(Link *link)
 {
     unsigned n = link->waiters.length;
+    bool one_queue = link->n_queues == 1;
 
     /*
      * Not on and on once there is no room: who asks in vain would lose its
      * place to those who had their turn.
      */
     link->tx_busy = false;
-    while (n-- && !link->tx_busy && !g_queue_is_empty(&link->waiters)) {
+    while (n-- && !(link->tx_busy && one_queue) &&
+           !g_queue_is_empty(&link->waiters)) {
         link_wake_waiter(link);
     }
     if (link->user && link->user->wake) {
@@ -378,53 +397,15 @@ void link_rx_handler_unregister(Link *lower)
     lower->rx_handler_data = NULL;
 }
 
-static void link_count_rx(Link *link, const Packet *p)
-{
-    link->stats.rx_packets++;
-    link->stats.rx_bytes += p->len;
-}
-
-static LinkTx link_offer(Link *link, const Packet *p)
-{
-    LinkTx tx = link->user->deliver(link->user_opaque, p);
-
-    link->user_busy = tx == LINK_TX_BUSY;
-    if (tx == LINK_TX_OK) {
-        link_count_rx(link, p);
-    }
-    return tx;
-}
-
-/*
- * What is for many may fill one half of the queue: a storm that a user is too
- * slow for displaces none of what is for this user alone.
- */
-static unsigned link_rx_limit(const Link *link, const Packet *p)
-{
-    return p->for_many ? (link->rx_queue_max + 1) / 2 : link->rx_queue_max;
-}
-
-static void link_enqueue(Link *link, const Packet *p)
-{
-    if (link->rx_queue.length >= link_rx_limit(link, p)) {
-        link_drop(link, p, DROP_RX_QUEUE);
-        return;
-    }
-    link_trace(link, LINK_EVENT_QUEUE, NULL, p);
-    packet_queue_push(&link->rx_queue, packet_hold(p));
-}
-
-/* The frame has arrived: to the user, or to wait for it behind the others. */
-static void link_deliver(Link *link, const Packet *p, bool exact)
+static void link_deliver(Link *link, Packet *p, bool exact)
 {
     if (!link->user || !link->user->deliver ||
         (exact && !link->user->exact)) {
         link_drop(link, p, DROP_NO_RECEIVER);
     } else if (!link->up) {
         link_drop(link, p, DROP_LINK_DOWN);
-    } else if (link->user_busy || !g_queue_is_empty(&link->rx_queue) ||
-               link_offer(link, p) == LINK_TX_BUSY) {
-        link_enqueue(link, p);
+    } else {
+        rx_deliver(link, p);
     }
 }
 
@@ -455,31 +436,4 @@ void link_receive(Link *link, Packet *p)
         break;
     }
     link_deliver(p->link, p, exact);
-}
-
-/* The user has room again: what waited goes first, a turn at a time. */
-static unsigned link_rx_poll(Poll *poll, unsigned budget)
-{
-    Link *link = (Link *)((char *)poll - offsetof(Link, rx_poll));
-    unsigned done = 0;
-
-    while (done < budget && !g_queue_is_empty(&link->rx_queue)) {
-        Packet *p = packet_queue_pop(&link->rx_queue);
-
-        if (!link->user || link_offer(link, p) == LINK_TX_BUSY) {
-            g_queue_push_head_link(&link->rx_queue, &p->node);
-            break;
-        }
-        packet_put(p);
-        done++;
-    }
-    return done;
-}
-
-void link_rx_ready(Link *link)
-{
-    link->user_busy = false;
-    if (!g_queue_is_empty(&link->rx_queue)) {
-        poll_schedule(&link->rx_poll);
-    }
 }

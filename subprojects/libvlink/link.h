@@ -25,12 +25,23 @@
 
 #include <errno.h>
 
+#include "offload.h"
 #include "platform.h"
 #include "queue.h"
+#include "rx.h"
 #include "sched.h"
 
 #define LINK_MAX_NEST 8         /* as the kernel's MAX_NEST_DEV */
 #define LINK_RX_QUEUE 1024      /* packets */
+#define LINK_MAX_QUEUES 1024    /* as many as a net client of QEMU can have */
+
+#define LINK_WEIGHT_MAX 256
+
+/* Bits a second, and bytes. */
+#define LINK_RATE_MIN UINT64_C(8000)
+#define LINK_RATE_MAX UINT64_C(1000000000000)
+#define LINK_BURST_MIN 1514
+#define LINK_BURST_MAX (1 << 30)
 
 /* The errors' code is a positive errno value. */
 #define LINK_ERROR link_error_quark()
@@ -41,6 +52,12 @@ typedef enum LinkTx {
     LINK_TX_DROPPED,            /* the frame was taken, dropped and counted */
     LINK_TX_BUSY,               /* not taken: keep it, there will be a wake */
 } LinkTx;
+
+/* What a link may carry at most; 0: no limit. */
+typedef struct LinkRates {
+    uint64_t tx_bps, rx_bps;    /* bits a second, from and to the user */
+    uint32_t burst;             /* bytes; 0: LINK_RATE_BURST of the rate */
+} LinkRates;
 
 typedef enum RxHandlerResult {
     RX_HANDLER_CONSUMED,        /* the handler took care of the frame */
@@ -64,7 +81,10 @@ typedef struct LinkOps {
     void (*dellink)(Link *link);
     /* NULL: cannot change.  All of @config or nothing. */
     int (*changelink)(Link *link, const void *config, GError **err);
-    /* Send @p, whose view may be rewritten.  Count drops by link_drop(). */
+    /*
+     * Send @p, whose view may be rewritten.  Count drops by link_drop().  A
+     * root may be busy for one p->queue and have room in another.
+     */
     LinkTx (*xmit)(Link *link, Packet *p);
     /* Append "name=value" pairs, comma separated, for people. */
     void (*fill_info)(const Link *link, GString *out);
@@ -74,7 +94,8 @@ typedef struct LinkOps {
 typedef struct LinkUserOps {
     /*
      * Take @p: LINK_TX_OK, or LINK_TX_DROPPED after link_drop(), or
-     * LINK_TX_BUSY until link_rx_ready().
+     * LINK_TX_BUSY, which holds for its queue, p->queue, until
+     * link_rx_ready().
      */
     LinkTx (*deliver)(void *opaque, const Packet *p);
     /* Does it listen to this group address?  NULL: to all of them. */
@@ -101,16 +122,17 @@ struct Link {
     LinkStats stats;
     bool admin_up;
     bool carrier;
+    unsigned offloads;          /* Offloads that its far end takes */
+    unsigned n_queues;          /* of its user, or of a root's far end */
+    unsigned weight;
+    LinkRates rates;
 
     /* link.c's own */
     RxHandler *rx_handler;
     void *rx_handler_data;
     const LinkUserOps *user;
     void *user_opaque;
-    GQueue rx_queue;            /* frames that the user had no room for */
-    unsigned rx_queue_max;
-    Poll rx_poll;
-    bool user_busy;
+    LinkRx rx;
     GQueue waiters;             /* uppers that were told BUSY */
     bool waiting;               /* this link is in lower->waiters */
     bool tx_busy;               /* has answered BUSY since it was woken */
@@ -151,8 +173,31 @@ static inline void *link_user_opaque(const Link *link)
     return link->user_opaque;
 }
 
-/* Frames that may wait for the user, in packets. */
+/* Frames that may wait for the user in each of its queues. */
 void link_set_rx_queue(Link *link, unsigned packets);
+
+/* Frames that wait for the user, in all of its queues. */
+unsigned link_rx_waiting(const Link *link);
+
+/*
+ * What is behind the link takes frames in @n queues, 1 to LINK_MAX_QUEUES:
+ * the user of an upper link, the wire of a root.  All frames of one flow go
+ * through one of them, p->queue.  What waits is steered anew, in the order in
+ * which it came, and nothing is lost.
+ */
+void link_set_queues(Link *link, unsigned n);
+
+/*
+ * What is behind the link takes frames that need only these Offloads as they
+ * are; all others are made ready for it first.
+ */
+void link_set_offloads(Link *link, unsigned offloads);
+
+/* Share of what is below the link, 1 to LINK_WEIGHT_MAX. */
+void link_set_weight(Link *link, unsigned weight);
+
+/* Limits within LINK_RATE_MIN to _MAX, LINK_BURST_MIN to _MAX, or zero. */
+void link_set_rates(Link *link, const LinkRates *rates);
 
 /*
  * -EBUSY where @lower has a handler; -EINVAL where it may not have one: its
@@ -183,7 +228,10 @@ bool link_is_connected(const Link *a, const Link *b);
  */
 LinkTx link_xmit(Link *link, Packet *p);
 
-/* @link, which has answered BUSY, can send again: wake who waits, in turn. */
+/*
+ * @link, which has answered BUSY, can send again, in some queue at least: wake
+ * who waits, in turn.
+ */
 void link_wake(Link *link);
 
 /*
@@ -192,8 +240,8 @@ void link_wake(Link *link);
  */
 void link_receive(Link *link, Packet *p);
 
-/* The user, who was busy, takes frames again. */
-void link_rx_ready(Link *link);
+/* The user, who was busy in @queue, takes frames there again. */
+void link_rx_ready(Link *link, unsigned queue);
 
 /* Count @p under @reason on @link.  Returns LINK_TX_DROPPED. */
 LinkTx link_drop(Link *link, const Packet *p, DropReason reason);
@@ -208,6 +256,18 @@ bool link_is_up(const Link *link);
 
 bool link_wants_group(const Link *link, const uint8_t mac[ETHER_ADDR_LEN]);
 bool link_user_address(const Link *link, uint8_t mac[ETHER_ADDR_LEN]);
+
+/* Choose p->queue for what is behind @link. */
+static inline void link_steer(const Link *link, Packet *p)
+{
+    p->queue = link->n_queues > 1 ? packet_flow_hash(p) % link->n_queues : 0;
+}
+
+static inline void link_count_rx(Link *link, const Packet *p)
+{
+    link->stats.rx_packets++;
+    link->stats.rx_bytes += p->len;
+}
 
 static inline void link_trace(const Link *link, LinkEvent event,
                               const Link *other, const Packet *p)

@@ -107,6 +107,7 @@ typedef struct Packet {
     PacketVnet vnet;            /* host byte order */
     PacketLayers layers;        /* after packet_parse() */
     GList node;                 /* for the one queue that holds it */
+    int64_t queued;             /* since when it waits there, on now() */
     uint8_t scratch[PACKET_SCRATCH_LEN];
 } Packet;
 

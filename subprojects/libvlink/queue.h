@@ -17,6 +17,18 @@ static inline void packet_queue_push(GQueue *q, Packet *p)
     g_queue_push_tail_link(q, &p->node);
 }
 
+/* Put @p, which was the oldest one, back. */
+static inline void packet_queue_push_front(GQueue *q, Packet *p)
+{
+    g_queue_push_head_link(q, &p->node);
+}
+
+/* The oldest Packet, still the queue's, or NULL. */
+static inline Packet *packet_queue_peek(const GQueue *q)
+{
+    return q->head ? q->head->data : NULL;
+}
+
 /* The oldest Packet, now the caller's, or NULL. */
 static inline Packet *packet_queue_pop(GQueue *q)
 {

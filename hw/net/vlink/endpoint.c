@@ -219,7 +219,7 @@ static void upper_sent(NetClientState *nc, ssize_t len)
 
     ep->busy = false;
     if (ep->link) {
-        link_rx_ready(ep->link);
+        link_rx_ready(ep->link, 0);
     }
 }
 

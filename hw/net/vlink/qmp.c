@@ -68,8 +68,8 @@ static IpvlanSlaveStatus *fill_slave(const Link *link)
     slave->learn = (NetdevIpvlanLearn)info.learn;
     slave->max_addrs = info.max_addrs;
     slave->contested = info.contested;
-    slave->rx_queue = link->rx_queue.length;
-    slave->rx_queue_max = link->rx_queue_max;
+    slave->rx_queue = link_rx_waiting(link);
+    slave->rx_queue_max = link->rx.max;
     slave->stats = fill_stats(link);
     ipvlan_foreach_addr(link, append_addr, &walk);
     return slave;

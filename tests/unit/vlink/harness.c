@@ -175,7 +175,7 @@ static LinkTx wire_xmit(Link *link, Packet *p)
 {
     Wire *w = *(Wire **)link_priv(link);
 
-    if (!w->room) {
+    if (!w->room || (w->busy_queues >> p->queue & 1)) {
         return LINK_TX_BUSY;
     }
     if (w->room != NO_LIMIT) {
@@ -264,12 +264,13 @@ static LinkTx user_deliver(void *opaque, const Packet *p)
 {
     User *u = opaque;
 
-    if (!u->room) {
+    if (!u->room || (u->busy_queues >> p->queue & 1)) {
         return LINK_TX_BUSY;
     }
     if (u->room != NO_LIMIT) {
         u->room--;
     }
+    u->got_in[p->queue]++;
     g_ptr_array_add(u->got, frame_from_packet(p));
     return LINK_TX_OK;
 }
@@ -367,7 +368,20 @@ Frame *user_take(User *u)
 void user_make_room(User *u, unsigned n)
 {
     u->room = n;
-    link_rx_ready(u->link);
+    for (unsigned i = 0; i < u->link->n_queues; i++) {
+        link_rx_ready(u->link, i);
+    }
+}
+
+void user_open_queue(User *u, unsigned queue)
+{
+    u->busy_queues &= ~(1u << queue);
+    link_rx_ready(u->link, queue);
+}
+
+void user_close_queue(User *u, unsigned queue)
+{
+    u->busy_queues |= 1u << queue;
 }
 
 /* --- a port with slaves --------------------------------------------------- */

@@ -52,6 +52,7 @@ typedef struct Wire {
     Link *link;
     GPtrArray *sent;            /* of Frame */
     unsigned room;              /* frames that it takes, then BUSY */
+    uint32_t busy_queues;       /* a bit for each that has no room */
 } Wire;
 
 void wire_init(Wire *w, const char *name);
@@ -71,6 +72,8 @@ typedef struct User {
     uint8_t mac[ETHER_ADDR_LEN];
     GPtrArray *got;             /* of Frame */
     unsigned room;              /* frames that it takes, then BUSY */
+    uint32_t busy_queues;       /* a bit for each that has no room */
+    unsigned got_in[32];        /* frames in each queue */
     GQueue unsent;              /* of Frame: refused, sent again when woken */
     bool once;                  /* send one frame at a wake and no more */
     unsigned wakes;
@@ -90,6 +93,9 @@ LinkTx user_send(User *u, Frame *f);
 /* The oldest frame that was delivered, now the caller's. */
 Frame *user_take(User *u);
 void user_make_room(User *u, unsigned n);
+/* There is room in this queue of @u, or none. */
+void user_open_queue(User *u, unsigned queue);
+void user_close_queue(User *u, unsigned queue);
 
 /* --- a port with slaves --------------------------------------------------- */
 

@@ -682,7 +682,7 @@ static void test_rx_queue(void)
         wire_receive(&s.wire, numbered(i));
     }
     g_assert_cmpuint(s.upper.got->len, ==, 2);
-    g_assert_cmpuint(s.upper.link->rx_queue.length, ==, 4);
+    g_assert_cmpuint(link_rx_waiting(s.upper.link), ==, 4);
     g_assert_cmpuint(s.upper.link->stats.rx_packets, ==, 2);
     user_make_room(&s.upper, 3);
     g_assert_cmpuint(s.upper.got->len, ==, 2);
@@ -708,7 +708,7 @@ static void test_rx_queue_full(void)
     for (unsigned i = 0; i < 15; i++) {
         wire_receive(&s.wire, numbered(i));
     }
-    g_assert_cmpuint(s.upper.link->rx_queue.length, ==, 10);
+    g_assert_cmpuint(link_rx_waiting(s.upper.link), ==, 10);
     assert_drops(s.upper.link, RX_QUEUE, 5);
     user_make_room(&s.upper, NO_LIMIT);
     clock_run_pending();
@@ -726,7 +726,7 @@ static void test_rx_queue_default(void)
     for (unsigned i = 0; i < 1030; i++) {
         wire_receive(&s.wire, numbered(i));
     }
-    g_assert_cmpuint(s.upper.link->rx_queue.length, ==, 1024);
+    g_assert_cmpuint(link_rx_waiting(s.upper.link), ==, 1024);
     assert_drops(s.upper.link, RX_QUEUE, 6);
     stack_fini(&s, false);      /* with all of them queued */
 }
@@ -759,7 +759,7 @@ static void test_rx_queue_down(void)
         wire_receive(&s.wire, numbered(i));
     }
     link_set_admin(s.upper.link, false);
-    g_assert_cmpuint(s.upper.link->rx_queue.length, ==, 0);
+    g_assert_cmpuint(link_rx_waiting(s.upper.link), ==, 0);
     assert_drops(s.upper.link, LINK_DOWN, 5);
     link_set_admin(s.upper.link, true);
     user_make_room(&s.upper, NO_LIMIT);
