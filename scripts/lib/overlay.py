@@ -41,9 +41,12 @@ def run_main(main):
 
 
 class Edit:
-    """Lines to insert into one file of QEMU's, next to its anchor."""
+    """Lines for one file of QEMU's, next to those that its anchor matches,
+    or in their place.
+    """
 
     KEYS = {'file', 'anchor', 'where', 'text', 'text-file'}
+    PLACES = ('before', 'after', 'instead')
 
     def __init__(self, patch, table):
         self.patch = patch
@@ -58,9 +61,10 @@ class Edit:
         if unknown:
             raise OverlayError(f'{self.patch}: an edit has no '
                                f'{", ".join(sorted(unknown))}')
-        if table['where'] not in ('before', 'after'):
-            raise OverlayError(f'{self.patch}: an edit is "before" or "after" '
-                               f'its anchor, not "{table["where"]}"')
+        if table['where'] not in self.PLACES:
+            raise OverlayError(f'{self.patch}: an edit is "before", "after" or '
+                               f'"instead" of its anchor, not '
+                               f'"{table["where"]}"')
 
     @staticmethod
     def load_text(table):
@@ -69,7 +73,7 @@ class Edit:
         return table['text']
 
     def apply(self, content):
-        """Insert whole lines before or after those that the anchor matches."""
+        """Insert whole lines next to or instead of those that match."""
         matches = list(self.anchor.finditer(content))
         if len(matches) != 1:
             found = 'not found' if not matches else \
@@ -77,11 +81,13 @@ class Edit:
             raise OverlayError(f'{self.file}: the anchor '
                                f'"{self.anchor.pattern}" of {self.patch} '
                                f'is {found}')
+        start = content.rfind('\n', 0, matches[0].start()) + 1
+        end = content.find('\n', matches[0].end() - 1) + 1
         if self.where == 'before':
-            at = content.rfind('\n', 0, matches[0].start()) + 1
-        else:
-            at = content.find('\n', matches[0].end() - 1) + 1
-        return content[:at] + self.text + content[at:]
+            end = start
+        elif self.where == 'after':
+            start = end
+        return content[:start] + self.text + content[end:]
 
 
 class Patch:

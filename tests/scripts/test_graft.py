@@ -7,7 +7,7 @@ import tomllib
 import unittest
 
 from common import REPO, SCRIPTS, ScriptTestCase, run, snapshot
-from overlay import load_series
+from overlay import Edit, OverlayError, load_series
 
 GRAFT = SCRIPTS / 'graft'
 
@@ -157,6 +157,33 @@ class ChangedOverlay(ScriptTestCase):
                       self.run_error(self.graft, '--check', self.tree))
         self.run_ok(self.graft, self.tree)
         self.assertFalse(link.parent.exists())
+
+
+class Edits(unittest.TestCase):
+    """One edit, of a file of four lines."""
+
+    @staticmethod
+    def apply(where, anchor, text='new\n'):
+        table = {'file': 'f', 'anchor': anchor, 'where': where, 'text': text}
+        return Edit('p.toml', table).apply('one\ntwo\nthree\nfour\n')
+
+    def test_whole_lines(self):
+        self.assertEqual(self.apply('before', 'wo\nth'),
+                         'one\nnew\ntwo\nthree\nfour\n')
+        self.assertEqual(self.apply('after', 'wo\nth'),
+                         'one\ntwo\nthree\nnew\nfour\n')
+        self.assertEqual(self.apply('instead', 'wo\nth'),
+                         'one\nnew\nfour\n')
+
+    def test_first_and_last_line(self):
+        self.assertEqual(self.apply('instead', '^one\n'),
+                         'new\ntwo\nthree\nfour\n')
+        self.assertEqual(self.apply('instead', '^four$', ''),
+                         'one\ntwo\nthree\n')
+
+    def test_refuses_another_place(self):
+        with self.assertRaisesRegex(OverlayError, 'p.toml.*"above"'):
+            self.apply('above', 'two')
 
 
 class Series(unittest.TestCase):
