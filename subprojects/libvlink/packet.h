@@ -136,8 +136,9 @@ void packet_init(Packet *p, const struct iovec *iov, unsigned cnt);
  * Parse the frame into p->layers: Ethernet, up to two 802.1Q or 802.1ad
  * tags, ARP (RFC 826), IPv4 (RFC 791), IPv6 and at most eight extension
  * headers (RFC 8200), TCP and UDP ports, neighbour discovery with its options
- * (RFC 4861), BOOTP's ports.  Never reads past the frame.  Answers DROP_NONE,
- * or why no receiver should have to see this frame.
+ * (RFC 4861), BOOTP's ports; check the virtio-net header against them.  Never
+ * reads past the frame.  Answers DROP_NONE, or why no receiver should have to
+ * see this frame.
  */
 DropReason packet_parse(Packet *p);
 

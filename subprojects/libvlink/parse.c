@@ -7,7 +7,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "packet.h"
+#include "offload.h"
 
 enum {
     ETH_ARP = 0x0806,
@@ -339,7 +339,7 @@ static DropReason parse_ipv6(Packet *p)
     return parse_ext_headers(p, b[6], l->l3 + sizeof(buf));
 }
 
-DropReason packet_parse(Packet *p)
+static DropReason parse_layers(Packet *p)
 {
     PacketLayers *l = &p->layers;
     DropReason why;
@@ -372,6 +372,13 @@ DropReason packet_parse(Packet *p)
     default:
         return DROP_NONE;
     }
+}
+
+DropReason packet_parse(Packet *p)
+{
+    DropReason why = parse_layers(p);
+
+    return why || !p->has_vnet ? why : offload_check(p);
 }
 
 /* --- what the layers tell ------------------------------------------------ */

@@ -19,6 +19,7 @@
     X(BAD_HEADER,   "bad-header",     "a length or version field lies")      \
     X(BAD_FRAGMENT, "bad-fragment",   "a fragment overlaps a header, ends "  \
                                       "past 65535 or hides a header")        \
+    X(BAD_VNET,     "bad-vnet-header", "the virtio-net header lies")         \
     X(BAD_SOURCE,   "bad-source",     "source MAC is a group or zero")       \
     X(FOREIGN_MAC,  "foreign-mac",    "source MAC is not the port's (l2)")   \
     X(NOT_OWNED,    "not-owned",      "source address belongs to another "   \
