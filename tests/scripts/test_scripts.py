@@ -15,8 +15,8 @@ QEMU = REPO / 'build' / 'qemu' / 'qemu-system-x86_64'
 
 class Options(ScriptTestCase):
 
-    NAMES = ['build', 'demo', 'fetch-qemu', 'format-patches', 'graft',
-             'guest-image', 'setup', 'test']
+    NAMES = ['bench', 'build', 'demo', 'fetch-qemu', 'format-patches',
+             'graft', 'guest-image', 'setup', 'test']
 
     def test_help(self):
         for name in self.NAMES:

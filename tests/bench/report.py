@@ -1,0 +1,288 @@
+# What the bench has seen, for people and for programs: tables, JSON, a page
+# and plots.
+#
+# A row is one case: what was measured of ours, and of each of the baselines
+# beside it.
+#
+#   {'case': 'TCP guest → host', 'unit': 'Mbit/s', 'goal': None,
+#    'ours': {'name': 'tap+ipvlan', 'samples': [...]},
+#    'baselines': [{'name': 'tap', 'samples': [...], 'goal': '>= 0.97'}, ...],
+#    'note': 'why something is missing'}
+#
+# The goal of a baseline is one for the ratio, that of the row one for ours
+# alone.  Where 'any' is true, one of them is enough.  Samples of one round
+# are at the same place in each list.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+import json
+import operator
+import platform
+import shutil
+import statistics
+import subprocess
+
+OPERATORS = {'>=': operator.ge, '<=': operator.le, '==': operator.eq}
+HEADER = ('case', 'unit', 'ours', 'median', 'baseline', 'median', 'ratio',
+          'spread', 'goal', '')
+LEFT = (0, 1, 2, 4, 8, 9)       # columns of text
+
+
+def meets(value, goal):
+    sign, limit = goal.split()
+    return OPERATORS[sign](value, float(limit))
+
+
+def number(value):
+    """Three digits that count, and never an exponent."""
+    if value is None:
+        return 'n/a'
+    if value == int(value) and abs(value) < 1000:
+        return str(int(value))
+    digits = max(0, 2 - len(str(int(abs(value)))) + 1)
+    if 0 < abs(value) < 1:
+        digits = 3
+    return f'{value:,.{digits}f}'
+
+
+def median(samples):
+    return statistics.median(samples) if samples else None
+
+
+def ratios(ours, theirs):
+    """Ours to theirs, round by round."""
+    pairs = zip(ours['samples'], theirs['samples'])
+    return [a / b for a, b in pairs if b]
+
+
+def summarize(row):
+    """Add medians, ratios and verdicts to a row.  Returns it."""
+    ours = row['ours']
+    checks = []
+    ours['median'] = median(ours['samples'])
+    if row.get('goal') and ours['samples']:
+        checks.append(meets(ours['median'], row['goal']))
+    for baseline in row['baselines']:
+        each = ratios(ours, baseline)
+        baseline['median'] = median(baseline['samples'])
+        baseline['ratio'] = median(each)
+        baseline['spread'] = [min(each), max(each)] if each else None
+        if baseline.get('goal') and each:
+            baseline['met'] = meets(baseline['ratio'], baseline['goal'])
+            checks.append(baseline['met'])
+    if checks:
+        row['met'] = any(checks) if row.get('any') else all(checks)
+    return row
+
+
+def verdict(met):
+    return {None: '', True: 'ok', False: 'MISS'}[met]
+
+
+def lines_of(row):
+    """The cells of a row's lines, one line for each baseline."""
+    ours = row['ours']
+    first = [row['case'], row['unit'], ours['name'], number(ours['median'])]
+    goal = row.get('goal') or ''
+    own_met = meets(ours['median'], goal) if goal and ours['samples'] else None
+    either = row.get('any') and row.get('met')
+    if goal or not row['baselines']:
+        yield first + ['', '', '', '', goal, verdict(either or own_met)]
+        first = ['', '', '', '']
+    for b in row['baselines']:
+        spread = '–'.join(map(number, b['spread'])) if b['spread'] else ''
+        yield first + [b['name'], number(b['median']), number(b['ratio']),
+                       spread, b.get('goal') or '',
+                       verdict(b.get('met') and True if either
+                               else b.get('met'))]
+        first = ['', '', '', '']
+    if row.get('note'):
+        yield ['  ' + row['note']] + [''] * (len(HEADER) - 1)
+
+
+def table(rows):
+    """Fixed-width text."""
+    lines = [list(HEADER)]
+    for row in rows:
+        lines += lines_of(row)
+    # A note may run over all columns.
+    widths = [max(len(line[i]) for line in lines
+                  if i or not line[0].startswith('  '))
+              for i in range(len(HEADER))]
+    out = []
+    for line in lines:
+        out.append('  '.join(
+            cell.ljust(width) if i in LEFT else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths))).rstrip())
+    out.insert(1, '-' * max(map(len, out)))
+    return '\n'.join(out)
+
+
+def tally(parts):
+    """How many goals there are, and how many of them were reached."""
+    met = [row['met'] for part in parts for row in part['rows']
+           if row.get('met') is not None]
+    return len(met), sum(met)
+
+
+# ---- where and how ----
+
+def first_line(*command, cwd=None):
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    except FileNotFoundError:
+        return 'none'
+    return (done.stdout.splitlines() or ['unknown'])[0].strip()
+
+
+def cpu_model():
+    with open('/proc/cpuinfo') as info:
+        for line in info:
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
+    return platform.machine()
+
+
+def cores():
+    with open('/proc/cpuinfo') as info:
+        return sum(line.startswith('processor') for line in info)
+
+
+def memory():
+    with open('/proc/meminfo') as info:
+        return f'{int(info.readline().split()[1]) / (1 << 20):.0f} GiB'
+
+
+def distribution():
+    fields = dict(line.rstrip().split('=', 1)
+                  for line in open('/etc/os-release') if '=' in line)
+    return fields.get('PRETTY_NAME', '').strip('"')
+
+
+def machine_facts(repo, qemu):
+    return {
+        'processor': f'{cpu_model()}, {cores()} cores',
+        'memory': memory(),
+        'kernel': f'{platform.system()} {platform.release()}',
+        'distribution': distribution(),
+        'QEMU': first_line(qemu, '--version'),
+        'compiler': first_line('gcc', '--version'),
+        'iperf3': first_line('iperf3', '--version'),
+        'commit': first_line('git', 'describe', '--always', '--dirty',
+                             '--abbrev=12', cwd=repo),
+    }
+
+
+# ---- the page ----
+
+PAGE = '''\
+<!-- Written by scripts/bench: run it again in place of an edit. -->
+
+# What scripts/bench has seen
+
+How to read this is in [index.md](index.md); all samples are in
+[results.json](results.json).
+
+{facts}
+
+{goals}
+'''
+
+
+def goals_text(parts):
+    wanted, met = tally(parts)
+    return f'{met} of {wanted} goals were reached.'
+
+
+def page(result):
+    facts = [f'| {name} | {value} |'
+             for name, value in {'command': f'`{result["command"]}`',
+                                 'date': result['date'],
+                                 **result['machine']}.items()]
+    out = [PAGE.format(facts='\n'.join(['| | |', '|---|---|', *facts]),
+                       goals=goals_text(result['parts']))]
+    for part in result['parts']:
+        out.append(f'## {part["title"]}\n\n{part["how"]}\n')
+        if part['rows']:
+            out.append(f'```text\n{table(part["rows"])}\n```\n')
+        out += [f'![{part["title"]}]({plot})\n' for plot in part['plots']]
+    return '\n'.join(out)
+
+
+# ---- plots ----
+
+COLOURS = ['#1b6ca8', '#d98c21', '#6b8e23', '#9a4fa0', '#888888']
+
+
+def quoted(text):
+    return '"' + str(text).replace('\\', '/').replace('"', "'") + '"'
+
+
+def gnuplot(path, title, commands, data):
+    """Draw $data, lines of words, by @commands to an SVG at @path."""
+    if not shutil.which('gnuplot'):
+        return False
+    script = [f'set terminal svg size 840,{commands.pop("height", 400)} '
+              "dynamic enhanced font 'sans-serif,12' background '#ffffff'",
+              f'set output {quoted(path)}',
+              f'set title {quoted(title)} noenhanced',
+              'set border 3 lc rgb "#555555"', 'set tics nomirror',
+              'set grid ytics lc rgb "#dddddd" lt 1',
+              'set key noenhanced',
+              '$data << EOD',
+              *(' '.join(map(str, line)) for line in data), 'EOD',
+              *commands['script']]
+    subprocess.run(['gnuplot'], input='\n'.join(script) + '\n', text=True,
+                   check=True, capture_output=True)
+    return True
+
+
+def plot_ratios(path, title, rows):
+    """Bars: ours to each baseline, and a tick where the goal is."""
+    bars = [(f'{row["case"]} ÷ {b["name"]}', b['ratio'], *b['spread'],
+             b['goal'].split()[1] if b.get('goal') else 'NaN')
+            for row in rows for b in row['baselines'] if b.get('ratio')]
+    data = [(quoted(bar[0]), len(bars) - i, *bar[1:])
+            for i, bar in enumerate(bars)]
+    script = [
+        'set yrange [0.4:%g]' % (len(bars) + 0.6), 'set xrange [0:*]',
+        'set style fill solid 0.9 noborder', 'set lmargin 44',
+        'unset grid', 'set grid xtics lc rgb "#dddddd" lt 1',
+        'set xlabel "ratio (line: least and most of the rounds)"',
+        'set arrow from 1,graph 0 to 1,graph 1 nohead lc rgb "#555555" dt 2',
+        'set key bottom right',
+        'plot $data using ($3/2):2:($3/2):(0.32):ytic(1) with boxxyerror '
+        f'lc rgb "{COLOURS[0]}" notitle, '
+        '$data using 3:2:4:5 with xerrorbars pt 0 lc rgb "#222222" notitle, '
+        f'$data using 6:2 with points pt 5 ps 0.8 lc rgb "{COLOURS[1]}" '
+        'title "goal"']
+    return gnuplot(path, title, {'height': 90 + 24 * len(bars),
+                                 'script': script}, data)
+
+
+def plot_lines(path, title, lines, xlabel, ylabel, limit=None):
+    """@lines: {name: [(x, y), ...]}, over a logarithmic x."""
+    xs = sorted({x for line in lines.values() for x, _ in line})
+    data = [[x, *(dict(line).get(x, 'NaN') for line in lines.values())]
+            for x in xs]
+    script = ['set logscale x 2', f'set xlabel {quoted(xlabel)}',
+              f'set ylabel {quoted(ylabel)}', 'set yrange [0:*]',
+              'set key outside right',
+              'set xtics (%s)' % ', '.join(f'"{x}" {x}' for x in xs)]
+    plots = [f'$data using 1:{i + 2} with linespoints lw 2 pt 7 ps 0.5 '
+             f'lc rgb "{COLOURS[i % len(COLOURS)]}" '
+             f'dt {1 + i // len(COLOURS)} title {quoted(name)}'
+             for i, name in enumerate(lines)]
+    if limit is not None:
+        plots.append(f'{limit} lc rgb "#c03030" dt 3 title "goal"')
+    script.append('plot ' + ', '.join(plots))
+    return gnuplot(path, title, {'script': script}, data)
+
+
+# ---- all of it ----
+
+def write(output, result):
+    output.mkdir(parents=True, exist_ok=True)
+    (output / 'results.json').write_text(
+        json.dumps(result, indent=1, ensure_ascii=False) + '\n')
+    (output / 'results.md').write_text(page(result))
