@@ -116,15 +116,13 @@ static void link_attach(Link *link, Link *lower)
 
 static void link_detach(Link *link)
 {
-    if (link->waiting) {
-        g_queue_unlink(&link->lower->waiters, &link->waiter_node);
-    }
     g_queue_unlink(&link->lower->uppers, &link->upper_node);
 }
 
 static void link_free(Link *link)
 {
     rx_destroy(link);
+    turn_destroy(link);
     if (link->pair) {
         link->pair->pair = NULL;
     }
@@ -170,6 +168,7 @@ Link *link_new(const LinkPlatform *platform, const char *kind,
     if (lower) {
         link_attach(link, lower);
     }
+    turn_init(link);
     link->up = link_is_up(link);
 
     if (ops->newlink && ops->newlink(link, config, err) < 0) {
@@ -303,14 +302,53 @@ LinkTx link_drop(Link *link, const Packet *p, DropReason reason)
     return LINK_TX_DROPPED;
 }
 
-static void link_wait(Link *link, const Packet *p)
+static LinkTx link_refuse(Link *link, const Packet *p)
 {
     link_trace(link, LINK_EVENT_BUSY, NULL, p);
-    if (link->lower && !link->waiting) {
-        link->waiting = true;
-        link->waiter_node = (GList) { .data = link };
-        g_queue_push_tail_link(&link->lower->waiters, &link->waiter_node);
+    link->tx_busy = true;
+    return LINK_TX_BUSY;
+}
+
+static void link_count_tx(Link *link, uint32_t len)
+{
+    link->stats.tx_packets++;
+    link->stats.tx_bytes += len;
+    if (link->lower) {
+        link->lower->ring.sent += len;
     }
+}
+
+/* To what the root stands for. */
+static LinkTx link_xmit_root(Link *root, Packet *p)
+{
+    LinkTx tx;
+
+    link_steer(root, p);
+    tx = root->ops->xmit(root, p);
+    if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
+        root->refused = p->queue;
+        root->busy_queues[p->queue / 64] |= UINT64_C(1) << p->queue % 64;
+    }
+    return tx;
+}
+
+/* A kind that is busy for reasons of its own wakes its link itself. */
+static LinkTx link_xmit_upper(Link *link, Packet *p)
+{
+    uint32_t len = p->len;
+    LinkTx tx;
+
+    if (G_UNLIKELY(turn_is_over(&link->turn)) && !turn_extend(link, p)) {
+        link->tx_closed = true;
+        return LINK_TX_BUSY;
+    }
+    tx = link->ops->xmit(link, p);
+    if (G_LIKELY(tx != LINK_TX_BUSY)) {
+        turn_charge(&link->turn, len);
+    } else if (link->lower->tx_busy) {
+        turn_wait(link, p);
+    }
+    return tx;
 }
 
 LinkTx link_xmit(Link *link, Packet *p)
@@ -318,58 +356,24 @@ LinkTx link_xmit(Link *link, Packet *p)
     uint32_t len = p->len;
     LinkTx tx;
 
-    if (!link->lower) {
-        link_steer(link, p);
-    }
     if (G_UNLIKELY(!link->up)) {
-        tx = link_drop(link, p, DROP_LINK_DOWN);
-    } else {
-        tx = link->ops->xmit(link, p);
+        link_count_tx(link, len);
+        return link_drop(link, p, DROP_LINK_DOWN);
     }
+    tx = link->lower ? link_xmit_upper(link, p) : link_xmit_root(link, p);
     if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
-        link->tx_busy = true;
-        link_wait(link, p);
-        return tx;
+        return link_refuse(link, p);
     }
-    link->stats.tx_packets++;
-    link->stats.tx_bytes += len;
+    link_count_tx(link, len);
     return tx;
-}
-
-/*
- * The first who waits may send.  Who is refused again has had its turn and
- * waits at the end; or at the front, where there was no room for it at all.
- */
-static void link_wake_waiter(Link *link)
-{
-    Link *waiter = g_queue_pop_head_link(&link->waiters)->data;
-    uint64_t sent = waiter->stats.tx_packets;
-
-    waiter->waiting = false;
-    link_wake(waiter);
-    if (link->tx_busy && link->n_queues == 1 &&
-        !g_queue_is_empty(&link->waiters) &&
-        link->waiters.tail->data == waiter &&
-        waiter->stats.tx_packets == sent) {
-        g_queue_unlink(&link->waiters, &waiter->waiter_node);
-        g_queue_push_head_link(&link->waiters, &waiter->waiter_node);
-    }
 }
 
 void link_wake(Link *link)
 {
-    unsigned n = link->waiters.length;
-    bool one_queue = link->n_queues == 1;
-
-    /*
-     * Not on and on once there is no room: who asks in vain would lose its
-     * place to those who had their turn.
-     */
     link->tx_busy = false;
-    while (n-- && !(link->tx_busy && one_queue) &&
-           !g_queue_is_empty(&link->waiters)) {
-        link_wake_waiter(link);
-    }
+    link->tx_closed = false;
+    memset(link->busy_queues, 0, sizeof(link->busy_queues));
+    turn_wake(link);
     if (link->user && link->user->wake) {
         link_trace(link, LINK_EVENT_WAKE, NULL, NULL);
         link->user->wake(link->user_opaque);

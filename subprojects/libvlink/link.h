@@ -30,6 +30,7 @@
 #include "queue.h"
 #include "rx.h"
 #include "sched.h"
+#include "turn.h"
 
 #define LINK_MAX_NEST 8         /* as the kernel's MAX_NEST_DEV */
 #define LINK_RX_QUEUE 1024      /* packets */
@@ -133,11 +134,14 @@ struct Link {
     const LinkUserOps *user;
     void *user_opaque;
     LinkRx rx;
-    GQueue waiters;             /* uppers that were told BUSY */
-    bool waiting;               /* this link is in lower->waiters */
+    Turn turn;                  /* among lower->uppers */
+    Ring ring;                  /* of uppers that were told BUSY */
     bool tx_busy;               /* has answered BUSY since it was woken */
+    bool tx_closed;             /* and will answer nothing else until then */
     bool up;                    /* what the user was told last */
-    GList upper_node, waiter_node;
+    uint16_t refused;           /* the queue that a root was busy in last */
+    uint64_t busy_queues[LINK_MAX_QUEUES / 64]; /* of a root, bit by bit */
+    GList upper_node;
     void *priv;
 };
 
@@ -261,6 +265,13 @@ bool link_user_address(const Link *link, uint8_t mac[ETHER_ADDR_LEN]);
 static inline void link_steer(const Link *link, Packet *p)
 {
     p->queue = link->n_queues > 1 ? packet_flow_hash(p) % link->n_queues : 0;
+}
+
+/* Has @link, a root, been busy in @queue since it was woken? */
+static inline bool link_queue_is_busy(const Link *link, unsigned queue)
+{
+    return queue < LINK_MAX_QUEUES &&
+           (link->busy_queues[queue / 64] >> queue % 64 & 1);
 }
 
 static inline void link_count_rx(Link *link, const Packet *p)

@@ -72,8 +72,8 @@ static unsigned rx_poll(Poll *poll, unsigned budget)
             packet_queue_push_front(&q->packets, p);
             break;
         }
+        done += poll_cost(p->len);
         packet_put(p);
-        done++;
     }
     return done;
 }

@@ -14,9 +14,10 @@ struct Poller {
 };
 
 /* One turn of the first Poll, which goes to the end if it has more to do. */
-static unsigned poller_turn(Poller *poller, unsigned budget)
+static unsigned poller_turn(Poller *poller, unsigned left)
 {
     Poll *poll = g_queue_pop_head_link(&poller->scheduled)->data;
+    unsigned budget = MIN(left, poll->weight);
     unsigned done;
 
     poll->node.data = NULL;
@@ -37,7 +38,7 @@ static void poller_round(void *opaque)
     unsigned turns = poller->scheduled.length;
 
     while (turns-- && left && !g_queue_is_empty(&poller->scheduled)) {
-        unsigned done = poller_turn(poller, MIN(left, POLL_WEIGHT));
+        unsigned done = poller_turn(poller, left);
 
         left -= MIN(left, done);
     }
@@ -64,7 +65,9 @@ void poller_free(Poller *poller)
 
 void poll_init(Poll *poll, Poller *poller, PollFunc *func)
 {
-    *poll = (Poll) { .func = func, .poller = poller };
+    *poll = (Poll) {
+        .func = func, .poller = poller, .weight = POLL_WEIGHT,
+    };
 }
 
 void poll_schedule(Poll *poll)

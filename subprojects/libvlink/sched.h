@@ -3,7 +3,7 @@
  *
  * Deferred work runs in polls with a budget, as Linux's NAPI does it: whoever
  * has work schedules its Poll, a round serves the scheduled ones in turn, at
- * most POLL_WEIGHT units each and POLL_BUDGET together, and gives the main
+ * most its weight in units each and POLL_BUDGET together, and gives the main
  * loop a chance before the next round.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -17,18 +17,28 @@
 #define POLL_WEIGHT 64
 #define POLL_BUDGET 300
 
+/*
+ * Units of work that a frame of @len bytes is: to decide where it goes takes
+ * as long as to copy 4 KiB or so.
+ */
+static inline unsigned poll_cost(uint32_t len)
+{
+    return 1 + len / 4096;
+}
+
 typedef struct Poller Poller;
 typedef struct Poll Poll;
 
 /*
- * Do at most about @budget frames' work.  Returns the units done, at least
- * @budget where there is more to do, and then is called again.
+ * Do at most about @budget units of work, see poll_cost().  Returns the units
+ * done, at least @budget where there is more to do, and then is called again.
  */
 typedef unsigned PollFunc(Poll *poll, unsigned budget);
 
 struct Poll {
     PollFunc *func;
     Poller *poller;
+    unsigned weight;            /* units in one turn: POLL_WEIGHT, or set so */
     GList node;                 /* data: this Poll, while it is scheduled */
 };
 

@@ -163,7 +163,7 @@ static unsigned broadcast_poll(Poll *poll, unsigned budget)
             return done;
         }
         n = fan_out(source, p);
-        done += MAX(n, 1);
+        done += MAX(n, 1) * poll_cost(p->len);
     }
     return done;
 }

@@ -18,6 +18,7 @@ struct LinkWork {
 };
 
 static int64_t now_ns = NS_PER_S;
+static int64_t loop_ns;         /* the main loop takes to come round */
 static GList *works;            /* of LinkWork, oldest first */
 
 int64_t clock_now(void)
@@ -36,13 +37,18 @@ static LinkWork *test_work_new(void (*fn)(void *opaque), void *opaque)
 
 static void test_work_at(LinkWork *w, int64_t when)
 {
-    w->when = MAX(when, now_ns);
+    w->when = when > now_ns ? when : now_ns + loop_ns;
 }
 
 static void test_work_free(LinkWork *w)
 {
     works = g_list_remove(works, w);
     g_free(w);
+}
+
+void clock_set_loop(int64_t ns)
+{
+    loop_ns = ns;
 }
 
 unsigned clock_works(void)

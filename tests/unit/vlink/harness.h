@@ -29,6 +29,12 @@ static inline void clock_advance(int64_t ns)
 void clock_run_pending(void);
 /* Run one LinkWork that is due now; false where none is. */
 bool clock_run_one(void);
+/*
+ * It takes @ns for the main loop to come round, so that what is to run as soon
+ * as possible does not run before all else that is; 0, as it is at first: for
+ * who counts rounds.
+ */
+void clock_set_loop(int64_t ns);
 /* LinkWorks that have not been freed. */
 unsigned clock_works(void);
 

@@ -676,6 +676,12 @@ static void test_busy_broadcast(const void *opaque)
     trio_fini(&t);
 }
 
+static Frame *whole_turn(const uint8_t *src, const char *sip)
+{
+    return frame_udp(gateway_mac, src, sip, FAR4, 4000, 5000,
+                     LINK_QUANTUM - 42);
+}
+
 /* Nothing is lost, and each slave has its turn. */
 static void test_busy_turns(const void *opaque)
 {
@@ -685,16 +691,15 @@ static void test_busy_turns(const void *opaque)
     trio_init(&t, c);
     t.net.wire.room = 0;
     for (int i = 0; i < 5; i++) {
-        user_send(t.a, udp(gateway_mac, t.a->mac, A4, FAR4));
-        user_send(t.b, udp(gateway_mac, t.b->mac, B4, FAR4));
-        user_send(t.c, udp(gateway_mac, t.c->mac, C4, FAR4));
+        user_send(t.a, whole_turn(t.a->mac, A4));
+        user_send(t.b, whole_turn(t.b->mac, B4));
+        user_send(t.c, whole_turn(t.c->mac, C4));
     }
     for (int i = 0; i < 15; i++) {
         static const char *const from[] = { A4, B4, C4 };
 
         wire_make_room(&t.net.wire, 1);
-        assert_sent(&t.net.wire, udp(gateway_mac, port_mac, from[i % 3],
-                                     FAR4));
+        assert_sent(&t.net.wire, whole_turn(port_mac, from[i % 3]));
     }
     trio_fini(&t);
 }

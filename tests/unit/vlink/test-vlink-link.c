@@ -550,13 +550,20 @@ static void crowd_fini(Crowd *c)
     g_assert_cmpuint(clock_works(), ==, 0);
 }
 
+/* One turn's worth, with a number. */
+static Frame *whole_turn(unsigned n)
+{
+    return frame_set16(frame_eth(b_mac, a_mac, 0x88b5, LINK_QUANTUM - 14),
+                       14, n);
+}
+
 /* Each has @n frames, numbered by user, that the wire refused. */
 static void crowd_refused(Crowd *c, unsigned n)
 {
     c->wire.room = 0;
     while (n--) {
         for (int i = 0; i < 3; i++) {
-            g_assert_cmpint(user_send(&c->user[i], numbered(i)), ==,
+            g_assert_cmpint(user_send(&c->user[i], whole_turn(i)), ==,
                             LINK_TX_BUSY);
         }
     }
