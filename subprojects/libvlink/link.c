@@ -182,6 +182,7 @@ void link_del(Link *link)
 {
     g_assert(g_queue_is_empty(&link->uppers));
     link->user = NULL;
+    root_drop(link);
     if (link->ops->dellink) {
         link->ops->dellink(link);
     }
@@ -214,6 +215,9 @@ void link_set_queues(Link *link, unsigned n)
     if (n != link->n_queues) {
         link->n_queues = n;
         rx_steer(link);
+        if (!link->lower) {
+            root_steer(link);
+        }
     }
 }
 
@@ -263,6 +267,7 @@ static void link_propagate_state(Link *link)
     if (!up) {
         /* As a NIC does whose cable is pulled. */
         rx_purge(link, DROP_LINK_DOWN);
+        root_drop(link);
     }
     if (link->user && link->user->link_state) {
         link->user->link_state(link->user_opaque);
@@ -318,20 +323,6 @@ static void link_count_tx(Link *link, uint32_t len)
     }
 }
 
-/* To what the root stands for. */
-static LinkTx link_xmit_root(Link *root, Packet *p)
-{
-    LinkTx tx;
-
-    link_steer(root, p);
-    tx = root->ops->xmit(root, p);
-    if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
-        root->refused = p->queue;
-        root->busy_queues[p->queue / 64] |= UINT64_C(1) << p->queue % 64;
-    }
-    return tx;
-}
-
 /* A kind that is busy for reasons of its own wakes its link itself. */
 static LinkTx link_xmit_upper(Link *link, Packet *p)
 {
@@ -360,7 +351,7 @@ LinkTx link_xmit(Link *link, Packet *p)
         link_count_tx(link, len);
         return link_drop(link, p, DROP_LINK_DOWN);
     }
-    tx = link->lower ? link_xmit_upper(link, p) : link_xmit_root(link, p);
+    tx = link->lower ? link_xmit_upper(link, p) : root_xmit(link, p);
     if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
         return link_refuse(link, p);
     }
@@ -372,7 +363,9 @@ void link_wake(Link *link)
 {
     link->tx_busy = false;
     link->tx_closed = false;
-    memset(link->busy_queues, 0, sizeof(link->busy_queues));
+    if (!link->lower) {
+        root_wake(link);
+    }
     turn_wake(link);
     if (link->user && link->user->wake) {
         link_trace(link, LINK_EVENT_WAKE, NULL, NULL);

@@ -28,13 +28,14 @@
 #include "offload.h"
 #include "platform.h"
 #include "queue.h"
+#include "root.h"
 #include "rx.h"
 #include "sched.h"
 #include "turn.h"
 
 #define LINK_MAX_NEST 8         /* as the kernel's MAX_NEST_DEV */
 #define LINK_RX_QUEUE 1024      /* packets */
-#define LINK_MAX_QUEUES 1024    /* as many as a net client of QEMU can have */
+#define LINK_MAX_QUEUES ROOT_MAX_QUEUES /* as many as a net client of QEMU can have */
 
 #define LINK_WEIGHT_MAX 256
 
@@ -47,12 +48,6 @@
 /* The errors' code is a positive errno value. */
 #define LINK_ERROR link_error_quark()
 GQuark link_error_quark(void);
-
-typedef enum LinkTx {
-    LINK_TX_OK,                 /* the frame was taken */
-    LINK_TX_DROPPED,            /* the frame was taken, dropped and counted */
-    LINK_TX_BUSY,               /* not taken: keep it, there will be a wake */
-} LinkTx;
 
 /* What a link may carry at most; 0: no limit. */
 typedef struct LinkRates {
@@ -139,8 +134,7 @@ struct Link {
     bool tx_busy;               /* has answered BUSY since it was woken */
     bool tx_closed;             /* and will answer nothing else until then */
     bool up;                    /* what the user was told last */
-    uint16_t refused;           /* the queue that a root was busy in last */
-    uint64_t busy_queues[LINK_MAX_QUEUES / 64]; /* of a root, bit by bit */
+    Root root;                  /* only where there is no lower */
     GList upper_node;
     void *priv;
 };
@@ -265,13 +259,6 @@ bool link_user_address(const Link *link, uint8_t mac[ETHER_ADDR_LEN]);
 static inline void link_steer(const Link *link, Packet *p)
 {
     p->queue = link->n_queues > 1 ? packet_flow_hash(p) % link->n_queues : 0;
-}
-
-/* Has @link, a root, been busy in @queue since it was woken? */
-static inline bool link_queue_is_busy(const Link *link, unsigned queue)
-{
-    return queue < LINK_MAX_QUEUES &&
-           (link->busy_queues[queue / 64] >> queue % 64 & 1);
 }
 
 static inline void link_count_rx(Link *link, const Packet *p)

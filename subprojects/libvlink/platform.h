@@ -17,6 +17,13 @@
 /* A function that the platform can be asked to call later. */
 typedef struct LinkWork LinkWork;
 
+/* The answer to who sends a frame. */
+typedef enum LinkTx {
+    LINK_TX_OK,                 /* the frame was taken */
+    LINK_TX_DROPPED,            /* the frame was taken, dropped and counted */
+    LINK_TX_BUSY,               /* not taken: keep it, there will be a wake */
+} LinkTx;
+
 /* What becomes of a frame or of an address; one call of trace() each. */
 typedef enum LinkEvent {
     LINK_EVENT_SEND,            /* frame goes out of @link, the lower one */

@@ -11,7 +11,8 @@ static RxQueue *rx_queue_of(const Link *link, const Packet *p)
     return link->rx.queue[p->queue];
 }
 
-static LinkTx rx_offer(RxQueue *q, Packet *p)
+/* One frame that the user can take as it is. */
+static inline LinkTx rx_give(RxQueue *q, const Packet *p)
 {
     Link *link = q->link;
     LinkTx tx = link->user->deliver(link->user_opaque, p);
@@ -21,6 +22,22 @@ static LinkTx rx_offer(RxQueue *q, Packet *p)
         link_count_rx(link, p);
     }
     return tx;
+}
+
+static bool rx_emit(void *opaque, Packet *piece)
+{
+    return rx_give(opaque, piece) != LINK_TX_BUSY;
+}
+
+/* Where the user is busy in the middle of it, p->pieces says how far it is. */
+static LinkTx rx_offer(RxQueue *q, Packet *p)
+{
+    unsigned can = q->link->offloads;
+
+    if (G_LIKELY(!(offload_needs(p) & ~can) && !p->pieces)) {
+        return rx_give(q, p);
+    }
+    return offload_send(p, can, rx_emit, q) ? LINK_TX_OK : LINK_TX_BUSY;
 }
 
 /*
@@ -57,6 +74,7 @@ void rx_deliver(Link *link, Packet *p)
         rx_offer(q, p) == LINK_TX_BUSY) {
         rx_enqueue(q, p);
     }
+    p->pieces = 0;              /* its bytes may go on to somebody else */
 }
 
 /* The user has room again: what waited goes first, a turn at a time. */

@@ -167,7 +167,7 @@ void turn_wait(Link *link, Packet *p)
     Link *lower = link->lower;
     Turn *t = &link->turn;
 
-    t->queue = lower->lower ? TURN_NO_QUEUE : lower->refused;
+    t->queue = lower->lower ? TURN_NO_QUEUE : lower->root.refused;
     if (lower->ring.serving == link) {
         t->waiting = true;              /* turn_serve() knows where */
         t->urgent = turn_is_urgent(link, p);
@@ -190,13 +190,13 @@ void turn_wait(Link *link, Packet *p)
 static bool ring_is_closed(const Link *lower)
 {
     return lower->tx_closed ||
-           (lower->n_queues == 1 && link_queue_is_busy(lower, 0));
+           (lower->n_queues == 1 && root_is_busy(&lower->root, 0));
 }
 
 /* The root's queue that it wants is busy, although others may not be. */
 static bool turn_is_blocked(const Link *link)
 {
-    return link_queue_is_busy(link->lower, link->turn.queue);
+    return root_is_busy(&link->lower->root, link->turn.queue);
 }
 
 /*

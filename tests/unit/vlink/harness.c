@@ -216,6 +216,7 @@ void wire_init(Wire *w, const char *name)
     *w = (Wire) { .sent = frames_new(), .room = NO_LIMIT };
     w->link = link_new(&test_platform, "wire", name, NULL, w, NULL);
     g_assert_nonnull(w->link);
+    link_set_offloads(w->link, OFFLOAD_ALL);
 }
 
 void wire_fini(Wire *w)
@@ -344,6 +345,7 @@ void user_init(User *u, Link *link)
         .link = link, .name = link->name, .got = frames_new(),
         .room = NO_LIMIT, .unsent = G_QUEUE_INIT,
     };
+    link_set_offloads(link, OFFLOAD_ALL);
     link_set_user(link, &user_ops, u);
 }
 

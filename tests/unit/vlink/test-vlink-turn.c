@@ -100,7 +100,7 @@ static void check_shares(const Shares *c, uint64_t bps, const Mix *mix,
         len = MAX(len, LINK_TURN / c->weight[c->n - 1]);
     }
     sim_start_all(&s);
-    assert_shares(&s, c, (uint64_t)len * 250);
+    assert_shares(&s, c, (uint64_t)len * 120);
     sim_fini(&s);
 }
 
