@@ -32,6 +32,11 @@ typedef struct VlinkOptions {
     const char *netdev;         /* id of a netdev to be the peer, or NULL */
     NetClientState *peer;       /* the peer, where @netdev is NULL; or NULL */
     uint32_t rx_queue;          /* packets, 0: the library's default */
+    unsigned queues;            /* 0: as many as @netdev has, or one */
+    unsigned weight;            /* 0: the library's default */
+    uint64_t tx_bps;            /* bits a second, 0: no limit */
+    uint64_t rx_bps;
+    uint32_t burst;             /* bytes, 0: the library's default */
     const void *config;         /* the kind's, for link_new() */
 } VlinkOptions;
 

@@ -1,0 +1,130 @@
+/*
+ * Inside of the glue: links, the net clients that are their queues, and who
+ * may call what
+ *
+ *      endpoint.c  makes them from a netdev's options
+ *      lower.c     the master's peer         client.c  frames to and from a
+ *      upper.c     the slave                           net client's peer
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_NET_VLINK_ENDPOINT_INT_H
+#define HW_NET_VLINK_ENDPOINT_INT_H
+
+#include "hw/net/vlink/endpoint.h"
+
+/*
+ * QEMU is built with -ftrivial-auto-var-init=zero, which would clear 16 KiB
+ * for each frame.
+ */
+#if __has_attribute(uninitialized)
+#define UNINITIALIZED __attribute__((uninitialized))
+#else
+#define UNINITIALIZED
+#endif
+
+typedef struct VlinkEndpoint VlinkEndpoint;
+
+/* One net client, which is one queue of its link. */
+typedef struct VlinkQueue {
+    NetClientState nc;
+    VlinkEndpoint *ep;          /* NULL once it has been cleaned up */
+    bool busy;                  /* the peer's queue keeps a frame of ours */
+    bool big_endian;            /* virtio-net headers to and from the peer */
+} VlinkQueue;
+
+/* A link and its net clients, all of one name; goes with the last of them. */
+struct VlinkEndpoint {
+    Link *link;                 /* NULL once its netdev has been deleted */
+    VlinkQueue **queues;        /* NULL those that have been cleaned up */
+    unsigned n_queues;
+    unsigned n_alive;
+    bool is_front;              /* stands where a NIC would, before a netdev */
+
+    /* upper only */
+    QEMUBH *state_bh;
+    bool took_down;             /* we took the NIC's link down */
+    RxFilterInfo *filter;       /* the NIC's, until filter_bh runs */
+    QEMUBH *filter_bh;
+    QEMUBH *queues_bh;          /* looks which queues the guest uses */
+    unsigned first_woken;       /* queue, so that each is the first in turn */
+
+    /* lower only */
+    char *master;
+    QTAILQ_ENTRY(VlinkEndpoint) next;
+};
+
+static inline VlinkQueue *to_queue(NetClientState *nc)
+{
+    return DO_UPCAST(VlinkQueue, nc, nc);
+}
+
+/* --- client.c ------------------------------------------------------------ */
+
+/*
+ * Make the clients that are @n queues, of @info, named @name, and what they
+ * belong to.  @peers: of each, or NULL.
+ */
+VlinkEndpoint *vlink_endpoint_new(NetClientInfo *info, const char *model,
+                                  const char *name, NetClientState **peers,
+                                  unsigned n);
+
+/* For the client's cleanup(): frees the endpoint with its last queue. */
+void vlink_queue_cleanup(VlinkQueue *q);
+
+/* Forget which queue's peer keeps a frame: the peer is gone. */
+void vlink_forget_busy(VlinkEndpoint *ep);
+
+/* Agree with the netdev before us on headers, and take what it offers. */
+void vlink_front_init(VlinkEndpoint *ep);
+
+/* Make @p of what came from the peer; false: dropped and counted. */
+bool vlink_take(VlinkQueue *q, const struct iovec *iov, int iovcnt, Packet *p);
+
+/* What to tell QEMU of a frame that was taken: zero would mean "busy". */
+static inline ssize_t vlink_taken(const Packet *p)
+{
+    return p->len ?: -1;
+}
+
+/* Send @p to the peer.  @sent is called if its queue has to keep it. */
+LinkTx vlink_send(VlinkQueue *q, const Packet *p, NetPacketSent *sent);
+
+static inline bool vlink_peer_is_nic(const VlinkEndpoint *ep)
+{
+    NetClientState *peer = ep->queues[0]->nc.peer;
+
+    return peer && peer->info->type == NET_CLIENT_DRIVER_NIC;
+}
+
+/* --- lower.c ------------------------------------------------------------- */
+
+extern const NetClientInfo vlink_lower_info;
+bool vlink_is_lower(const NetClientState *nc);
+
+/* The lower link on top of the @n clients that are @masters. */
+Link *vlink_lower_new(VlinkDriver *driver, NetClientState **masters,
+                      unsigned n);
+
+/* Without slaves the master is free for somebody else. */
+void vlink_lower_release(Link *lower);
+
+/* The master's state may have changed. */
+void vlink_lower_update(VlinkEndpoint *ep);
+
+/* --- upper.c ------------------------------------------------------------- */
+
+extern const NetClientInfo vlink_upper_info;
+
+/* The link behind @nc, if it is one of ours with one; for link_join(). */
+Link *vlink_link_of(NetClientState *nc);
+
+/* The netdev that is @link's user; @peers of its queues, or NULL. */
+void vlink_upper_new(VlinkDriver *driver, const VlinkOptions *opts,
+                     NetClientState **peers, unsigned n, Link *link);
+
+/* Delete the link: of a slave that goes, or whose master does. */
+void vlink_upper_unlink(VlinkEndpoint *ep);
+
+#endif

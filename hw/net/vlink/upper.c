@@ -1,0 +1,411 @@
+/*
+ * The upper link: the netdev of a NIC, or a slave before another netdev
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "endpoint-int.h"
+#include "libvlink/offload.h"
+#include "qapi/qapi-types-net.h"
+#include "qemu/iov.h"
+#include "qemu/main-loop.h"
+#include "standard-headers/linux/virtio_net.h"
+#include "system/runstate.h"
+#include "trace.h"
+
+/* --- frames -------------------------------------------------------------- */
+
+static void upper_sent(NetClientState *nc, ssize_t len)
+{
+    VlinkQueue *q = to_queue(nc);
+
+    q->busy = false;
+    if (q->ep && q->ep->link) {
+        link_rx_ready(q->ep->link, nc->queue_index);
+    }
+}
+
+/* Does the guest use this queue now?  While it is stopped, nobody knows. */
+static bool queue_in_use(const VlinkQueue *q)
+{
+    NetClientState *peer = q->nc.peer;
+
+    return !peer || !peer->info->can_receive || !runstate_is_running() ||
+           peer->info->can_receive(peer);
+}
+
+/*
+ * Frames for a queue that the guest has stopped to use would wait there for
+ * ever.  They are steered again when it is safe to do so.
+ */
+static LinkTx upper_deliver(void *opaque, const Packet *p)
+{
+    VlinkEndpoint *ep = opaque;
+    VlinkQueue *q = ep->queues[p->queue];
+
+    if (ep->link->n_queues > 1 && unlikely(!queue_in_use(q))) {
+        qemu_bh_schedule(ep->queues_bh);
+        return LINK_TX_BUSY;
+    }
+    return vlink_send(q, p, upper_sent);
+}
+
+static ssize_t upper_receive_iov(NetClientState *nc, const struct iovec *iov,
+                                 int iovcnt)
+{
+    VlinkQueue *q = to_queue(nc);
+    UNINITIALIZED Packet p;
+
+    if (!q->ep || !q->ep->link) {
+        return iov_size(iov, iovcnt) ?: -1;
+    }
+    if (unlikely(nc->queue_index >= q->ep->link->n_queues)) {
+        qemu_bh_schedule(q->ep->queues_bh);
+    }
+    if (vlink_take(q, iov, iovcnt, &p) &&
+        link_xmit(q->ep->link, &p) == LINK_TX_BUSY) {
+        return 0;
+    }
+    return vlink_taken(&p);
+}
+
+/* Each queue is the first in turn, or the first would have all the turns. */
+static void upper_wake(void *opaque)
+{
+    VlinkEndpoint *ep = opaque;
+    unsigned first = ep->first_woken++;
+
+    for (unsigned i = 0; i < ep->n_queues; i++) {
+        VlinkQueue *q = ep->queues[(first + i) % ep->n_queues];
+
+        if (q) {
+            qemu_flush_queued_packets(&q->nc);
+        }
+    }
+}
+
+/* --- queues -------------------------------------------------------------- */
+
+/* The guest uses the first ones, at least one. */
+static unsigned count_queues(const VlinkEndpoint *ep)
+{
+    unsigned n = 1;
+
+    while (n < ep->n_queues && queue_in_use(ep->queues[n])) {
+        n++;
+    }
+    return n;
+}
+
+static void upper_queues_bh(void *opaque)
+{
+    VlinkEndpoint *ep = opaque;
+    unsigned n;
+
+    if (!ep->link) {
+        return;
+    }
+    n = count_queues(ep);
+    trace_ipvlan_queues(ep->link->name, n);
+    for (unsigned i = n; i < ep->n_queues; i++) {
+        /* A frame that waits there has lost its receiver. */
+        qemu_purge_queued_packets(&ep->queues[i]->nc);
+    }
+    link_set_queues(ep->link, n);
+    for (unsigned i = 0; i < n; i++) {
+        if (!ep->queues[i]->busy) {
+            link_rx_ready(ep->link, i);
+        }
+    }
+}
+
+/* --- what the NIC says --------------------------------------------------- */
+
+static bool upper_true(NetClientState *nc)
+{
+    return true;
+}
+
+static bool upper_has_vnet_hdr_len(NetClientState *nc, int len)
+{
+    return len == sizeof(struct virtio_net_hdr) ||
+           len == sizeof(struct virtio_net_hdr_mrg_rxbuf) ||
+           len == sizeof(struct virtio_net_hdr_v1_hash);
+}
+
+/* net.c has noted it already. */
+static void upper_set_vnet_hdr_len(NetClientState *nc, int len)
+{
+    assert(upper_has_vnet_hdr_len(nc, len));
+}
+
+/* Legacy guests' byte order; each is asked only where it is not the host's. */
+static int upper_set_vnet_le(NetClientState *nc, bool is_le)
+{
+    to_queue(nc)->big_endian = !is_le;
+    return 0;
+}
+
+static int upper_set_vnet_be(NetClientState *nc, bool is_be)
+{
+    to_queue(nc)->big_endian = is_be;
+    return 0;
+}
+
+static void upper_set_offload(NetClientState *nc, int csum, int tso4,
+                              int tso6, int ecn, int ufo, int uso4, int uso6)
+{
+    VlinkEndpoint *ep = to_queue(nc)->ep;
+
+    if (ep && ep->link) {
+        link_set_offloads(ep->link, !csum ? 0 : OFFLOAD_CSUM |
+                          (tso4 ? OFFLOAD_TSO4 : 0) |
+                          (tso6 ? OFFLOAD_TSO6 : 0) |
+                          (ecn ? OFFLOAD_ECN : 0) |
+                          (ufo ? OFFLOAD_UFO : 0) |
+                          (uso4 ? OFFLOAD_USO4 : 0) |
+                          (uso6 ? OFFLOAD_USO6 : 0));
+    }
+}
+
+static void drop_filter(void *opaque)
+{
+    VlinkEndpoint *ep = opaque;
+
+    g_clear_pointer(&ep->filter, qapi_free_RxFilterInfo);
+}
+
+static bool filter_wants(const RxFilterInfo *filter, const uint8_t *mac)
+{
+    char text[MAC_STR_MAX];
+
+    if (filter->promiscuous || filter->multicast == RX_STATE_ALL ||
+        (filter->multicast == RX_STATE_NORMAL &&
+         filter->multicast_overflow)) {
+        return true;
+    }
+    if (filter->multicast == RX_STATE_NONE) {
+        return false;
+    }
+    mac_format(mac, text);
+    for (strList *l = filter->multicast_table; l; l = l->next) {
+        if (g_str_equal(l->value, text)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Asking arms the event for the next change, which is for QMP's users to do. */
+static RxFilterInfo *query_filter(NetClientState *nic)
+{
+    unsigned notify = nic->rxfilter_notify_enabled;
+    RxFilterInfo *filter = nic->info->query_rx_filter(nic);
+
+    nic->rxfilter_notify_enabled = notify;
+    return filter;
+}
+
+/*
+ * A NIC does not say when its filter changes, and asking is not cheap: what
+ * it answers is good until the main loop comes round.
+ */
+static bool upper_wants_group(void *opaque, const uint8_t *mac)
+{
+    VlinkEndpoint *ep = opaque;
+    NetClientState *peer = ep->queues[0]->nc.peer;
+
+    if (!vlink_peer_is_nic(ep) || !peer->info->query_rx_filter) {
+        return true;
+    }
+    if (!ep->filter) {
+        ep->filter = query_filter(peer);
+        qemu_bh_schedule(ep->filter_bh);
+    }
+    return filter_wants(ep->filter, mac);
+}
+
+static bool upper_address(void *opaque, uint8_t *mac)
+{
+    VlinkEndpoint *ep = opaque;
+
+    if (!vlink_peer_is_nic(ep)) {
+        return false;
+    }
+    memcpy(mac, qemu_get_nic(ep->queues[0]->nc.peer)->conf->macaddr.a,
+           ETHER_ADDR_LEN);
+    return true;
+}
+
+/* --- up and down --------------------------------------------------------- */
+
+static void set_peers_down(VlinkEndpoint *ep, bool down)
+{
+    for (unsigned i = 0; i < ep->n_queues; i++) {
+        ep->queues[i]->nc.peer->link_down = down;
+    }
+}
+
+/* What somebody else took down, by the NIC's own name, stays down. */
+static void upper_link_state(void *opaque)
+{
+    VlinkEndpoint *ep = opaque;
+    NetClientState *nc = &ep->queues[0]->nc, *peer = nc->peer;
+    bool up = link_is_up(ep->link);
+
+    trace_ipvlan_link_state(nc->name, up);
+    if (peer && vlink_is_lower(peer)) {
+        vlink_lower_update(to_queue(peer)->ep);
+    }
+    if (!vlink_peer_is_nic(ep) || (up && !ep->took_down) ||
+        (!up && peer->link_down)) {
+        return;
+    }
+    set_peers_down(ep, !up);
+    ep->took_down = !up;
+    if (peer->info->link_status_changed) {
+        peer->info->link_status_changed(peer);
+    }
+}
+
+static void upper_state_bh(void *opaque)
+{
+    VlinkEndpoint *ep = opaque;
+
+    if (ep->link) {
+        upper_link_state(ep);
+    }
+}
+
+/*
+ * set_link on the slave, or on its NIC, whose state is then not ours to undo.
+ * When we return, set_link sets the NIC as the slave is, although the master
+ * may be down: look at it again after that.
+ */
+static void upper_status_changed(NetClientState *nc)
+{
+    VlinkEndpoint *ep = to_queue(nc)->ep;
+
+    if (ep && ep->link) {
+        if (ep->link->admin_up == !nc->link_down) {
+            ep->took_down = false;
+        }
+        link_set_admin(ep->link, !nc->link_down);
+        qemu_bh_schedule(ep->state_bh);
+    }
+}
+
+/* --- the end ------------------------------------------------------------- */
+
+/* The frames that waited there are lost with it. */
+static void upper_peer_deleted(NetClientState *nc)
+{
+    VlinkEndpoint *ep = to_queue(nc)->ep;
+
+    for (unsigned i = 0; i < ep->n_queues; i++) {
+        upper_sent(&ep->queues[i]->nc, 0);
+    }
+}
+
+void vlink_upper_unlink(VlinkEndpoint *ep)
+{
+    Link *link = ep->link;
+
+    trace_ipvlan_detach(link->name);
+    ep->link = NULL;
+    link_del(link);
+    /* What its NIC has waiting goes nowhere, and must not wait. */
+    upper_wake(ep);
+}
+
+/* Gone for the user; the clients themselves stay as long as their NIC. */
+static void upper_deleted(NetClientState *nc)
+{
+    VlinkEndpoint *ep = to_queue(nc)->ep;
+    Link *lower;
+
+    if (ep->link) {
+        lower = ep->link->lower;
+        vlink_upper_unlink(ep);
+        vlink_lower_release(lower);
+    }
+}
+
+static void upper_cleanup(NetClientState *nc)
+{
+    VlinkQueue *q = to_queue(nc);
+    VlinkEndpoint *ep = q->ep;
+
+    upper_deleted(nc);
+    drop_filter(ep);
+    g_clear_pointer(&ep->state_bh, qemu_bh_delete);
+    g_clear_pointer(&ep->filter_bh, qemu_bh_delete);
+    g_clear_pointer(&ep->queues_bh, qemu_bh_delete);
+    vlink_queue_cleanup(q);
+}
+
+/* --- making them --------------------------------------------------------- */
+
+const NetClientInfo vlink_upper_info = {
+    .size = sizeof(VlinkQueue),
+    .receive_iov = upper_receive_iov,
+    .has_ufo = upper_true,
+    .has_uso = upper_true,
+    .has_vnet_hdr = upper_true,
+    .has_vnet_hdr_len = upper_has_vnet_hdr_len,
+    .set_offload = upper_set_offload,
+    .set_vnet_hdr_len = upper_set_vnet_hdr_len,
+    .set_vnet_le = upper_set_vnet_le,
+    .set_vnet_be = upper_set_vnet_be,
+    .link_status_changed = upper_status_changed,
+    .deleted = upper_deleted,
+    .peer_deleted = upper_peer_deleted,
+    .cleanup = upper_cleanup,
+};
+
+static const LinkUserOps upper_user_ops = {
+    .deliver = upper_deliver,
+    .wants_group = upper_wants_group,
+    .address = upper_address,
+    .wake = upper_wake,
+    .link_state = upper_link_state,
+};
+
+Link *vlink_link_of(NetClientState *nc)
+{
+    VlinkQueue *q = to_queue(nc);
+
+    return nc->info->cleanup == upper_cleanup && q->ep ? q->ep->link : NULL;
+}
+
+static void set_info(VlinkEndpoint *ep, const VlinkOptions *opts)
+{
+    g_autoptr(GString) info = g_string_new(NULL);
+
+    ep->link->ops->fill_info(ep->link, info);
+    for (unsigned i = 0; i < ep->n_queues; i++) {
+        qemu_set_info_str(&ep->queues[i]->nc, "master=%s,%s", opts->master,
+                          info->str);
+    }
+}
+
+void vlink_upper_new(VlinkDriver *driver, const VlinkOptions *opts,
+                     NetClientState **peers, unsigned n, Link *link)
+{
+    VlinkEndpoint *ep = vlink_endpoint_new(&driver->upper, driver->kind,
+                                           opts->id, peers, n);
+
+    ep->link = link;
+    ep->state_bh = qemu_bh_new(upper_state_bh, ep);
+    ep->filter_bh = qemu_bh_new(drop_filter, ep);
+    ep->queues_bh = qemu_bh_new(upper_queues_bh, ep);
+    link_set_user(link, &upper_user_ops, ep);
+    if (opts->netdev) {
+        link_set_queues(link, n);
+        vlink_front_init(ep);
+    }
+    set_info(ep, opts);
+    trace_ipvlan_attach(opts->id, opts->master,
+                        peers ? peers[0]->name : "none");
+}
