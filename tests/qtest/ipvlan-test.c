@@ -644,6 +644,40 @@ static const ErrorCase error_cases[] = {
       "rx-queue=65537: it has to be between 1 and 65536" },
     { "rx-queue/negative", NULL, "'master': 'free', 'rx-queue': -1",
       "Parameter 'rx-queue' expects uint32_t" },
+    { "queues/0", NULL, "'master': 'free', 'queues': 0",
+      "queues=0: it has to be between 1 and 256" },
+    { "queues/257", NULL, "'master': 'free', 'queues': 257",
+      "queues=257: it has to be between 1 and 256" },
+    { "weight/0", NULL, "'master': 'free', 'weight': 0",
+      "weight=0: it has to be between 1 and 256" },
+    { "weight/257", NULL, "'master': 'free', 'weight': 257",
+      "weight=257: it has to be between 1 and 256" },
+    { "weight/text", NULL, "'master': 'free', 'weight': 'heavy'",
+      "Parameter 'weight' expects uint64" },
+    { "tx-bps/0", NULL, "'master': 'free', 'tx-bps': 0",
+      "tx-bps=0: it has to be between 8000 and 1000000000000" },
+    { "tx-bps/7999", NULL, "'master': 'free', 'tx-bps': 7999",
+      "tx-bps=7999: it has to be between 8000 and 1000000000000" },
+    { "tx-bps/too-much", NULL, "'master': 'free', 'tx-bps': 1000000000001",
+      "tx-bps=1000000000001: it has to be between 8000 and 1000000000000" },
+    { "tx-bps/2-to-the-64", NULL,
+      "'master': 'free', 'tx-bps': 18446744073709551616",
+      "Parameter 'tx-bps' expects uint64" },
+    { "rx-bps/0", NULL, "'master': 'free', 'rx-bps': 0",
+      "rx-bps=0: it has to be between 8000 and 1000000000000" },
+    { "rx-bps/too-much", NULL, "'master': 'free', 'rx-bps': 1000000000001",
+      "rx-bps=1000000000001: it has to be between 8000 and 1000000000000" },
+    { "rx-bps/negative", NULL, "'master': 'free', 'rx-bps': -8000",
+      "rx-bps=18446744073709543616: it has to be between 8000 and "
+      "1000000000000" },
+    { "burst/1513", NULL,
+      "'master': 'free', 'tx-bps': 8000, 'burst': 1513",
+      "burst=1513: it has to be between 1514 and 1073741824" },
+    { "burst/too-much", NULL,
+      "'master': 'free', 'rx-bps': 8000, 'burst': 1073741825",
+      "burst=1073741825: it has to be between 1514 and 1073741824" },
+    { "burst/alone", NULL, "'master': 'free', 'burst': 20000",
+      "burst=20000: it needs tx-bps or rx-bps" },
 };
 
 /* up0 with slaves, an unused netdev, and one that a hub port has. */
@@ -789,6 +823,13 @@ static const struct {
       "Parameter 'mode' does not accept value 'l4'" },
     { "range", HUB "-netdev ipvlan,id=n0,master=free,max-addrs=2000",
       "max-addrs=2000: it has to be between 1 and 1024" },
+    { "weight", HUB "-netdev ipvlan,id=n0,master=free,weight=1000",
+      "weight=1000: it has to be between 1 and 256" },
+    { "rate-with-suffix", HUB "-netdev ipvlan,id=n0,master=free,tx-bps=1M",
+      "Parameter 'tx-bps' expects a uint64 value" },
+    { "burst-with-suffix", HUB
+      "-netdev ipvlan,id=n0,master=free,tx-bps=1000000,burst=2G",
+      "burst=2147483648: it has to be between 1514 and 1073741824" },
     { "unknown-option", HUB "-netdev ipvlan,id=n0,master=free,colour=red",
       "Invalid parameter 'colour'" },
     { "hub-and-netdev", HUB "-netdev hubport,id=more,hubid=2 "
@@ -2270,6 +2311,38 @@ static void test_info_ipvlan(void)
     rig_free(rig);
 }
 
+static void test_shares(void)
+{
+    Rig *rig = rig_new("", "weight=256,tx-bps=8000", "rx-bps=1000000000000,"
+                       "burst=20k", "queues=1", NULL);
+    g_autofree char *text = NULL;
+
+    add(rig->qts, "more", "'master': 'up0', 'queues': 4, 'weight': 3, "
+        "'tx-bps': 1000000, 'rx-bps': 2000000, 'burst': 1514");
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.0.weight"), ==, 256);
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.0.queues"), ==, 1);
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.0.tx-bps"), ==, 8000);
+    g_assert_false(has(rig->qts, "0.slaves.0.rx-bps"));
+    g_assert_false(has(rig->qts, "0.slaves.0.burst"));
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.1.weight"), ==, 1);
+    g_assert_false(has(rig->qts, "0.slaves.1.tx-bps"));
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.1.rx-bps"), ==,
+                    1000000000000);
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.1.burst"), ==, 20480);
+    g_assert_false(has(rig->qts, "0.slaves.2.tx-bps"));
+    g_assert_false(has(rig->qts, "0.slaves.2.rx-bps"));
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.3.queues"), ==, 4);
+
+    text = qtest_hmp(rig->qts, "info ipvlan");
+    g_assert_nonnull(strstr(text, "\r\n      weight 256, tx-bps 8000\r\n"));
+    g_assert_nonnull(strstr(text, "\r\n      rx-bps 1000000000000, "
+                            "burst 20480\r\n"));
+    g_assert_nonnull(strstr(text, "\r\n      queues 4, weight 3, "
+                            "tx-bps 1000000, rx-bps 2000000, "
+                            "burst 1514\r\n"));
+    rig_free(rig);
+}
+
 static void test_info_network(void)
 {
     Rig *rig = rig_prepare("-machine pc");
@@ -2716,6 +2789,7 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan/query/max-addrs", test_max_addrs);
     qtest_add_func("ipvlan/query/dhcp", test_dhcp);
     qtest_add_func("ipvlan/query/origin-ip", test_origin_ip);
+    qtest_add_func("ipvlan/query/shares", test_shares);
     qtest_add_func("ipvlan/info/ipvlan", test_info_ipvlan);
     qtest_add_func("ipvlan/info/network", test_info_network);
     qtest_add_func("ipvlan/nested", test_nested);

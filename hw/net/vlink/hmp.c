@@ -32,10 +32,36 @@ static void print_drops(Monitor *mon, const IpvlanStats *stats)
     }
 }
 
+/* What is as usual is left out. */
+static void print_shares(Monitor *mon, const IpvlanSlaveStatus *slave)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    if (slave->queues > 1) {
+        g_string_append_printf(text, ", queues %u", slave->queues);
+    }
+    if (slave->weight > 1) {
+        g_string_append_printf(text, ", weight %u", slave->weight);
+    }
+    if (slave->has_tx_bps) {
+        g_string_append_printf(text, ", tx-bps %" PRIu64, slave->tx_bps);
+    }
+    if (slave->has_rx_bps) {
+        g_string_append_printf(text, ", rx-bps %" PRIu64, slave->rx_bps);
+    }
+    if (slave->has_burst) {
+        g_string_append_printf(text, ", burst %" PRIu64, slave->burst);
+    }
+    if (text->len) {
+        monitor_printf(mon, "      %s\n", text->str + strlen(", "));
+    }
+}
+
 static void print_slave(Monitor *mon, const IpvlanSlaveStatus *slave)
 {
     print_row(mon, slave->id, slave->mac ?: "-", slave->link_up,
               slave->stats);
+    print_shares(mon, slave);
     for (IpvlanAddressList *a = slave->addresses; a; a = a->next) {
         monitor_printf(mon, "      %s (%s", a->value->address,
                        IpvlanAddressOrigin_str(a->value->origin));

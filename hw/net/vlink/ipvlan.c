@@ -13,6 +13,7 @@
 #include "qapi/qapi-types-net.h"
 
 #define RX_QUEUE_MAX 65536
+#define QUEUES_MAX 256
 
 /* The schema's enumerations and the library's are the same. */
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_MODE_L2 != IPVLAN_L2);
@@ -64,14 +65,54 @@ static bool parse_addrs(strList *list, GArray *addrs, Error **errp)
     return true;
 }
 
-static bool check_rx_queue(const NetdevIpvlanOptions *opts, Error **errp)
+static bool check_range(const char *option, bool given, uint64_t value,
+                        uint64_t min, uint64_t max, Error **errp)
 {
-    if (opts->has_rx_queue &&
-        (opts->rx_queue < 1 || opts->rx_queue > RX_QUEUE_MAX)) {
-        error_setg(errp, "rx-queue=%u: it has to be between 1 and %u",
-                   opts->rx_queue, RX_QUEUE_MAX);
+    if (given && (value < min || value > max)) {
+        error_setg(errp, "%s=%" PRIu64 ": it has to be between %" PRIu64
+                   " and %" PRIu64, option, value, min, max);
         return false;
     }
+    return true;
+}
+
+static bool check_rates(const NetdevIpvlanOptions *opts, Error **errp)
+{
+    if (!check_range("tx-bps", opts->has_tx_bps, opts->tx_bps,
+                     LINK_RATE_MIN, LINK_RATE_MAX, errp) ||
+        !check_range("rx-bps", opts->has_rx_bps, opts->rx_bps,
+                     LINK_RATE_MIN, LINK_RATE_MAX, errp) ||
+        !check_range("burst", opts->has_burst, opts->burst,
+                     LINK_BURST_MIN, LINK_BURST_MAX, errp)) {
+        return false;
+    }
+    if (opts->has_burst && !opts->has_tx_bps && !opts->has_rx_bps) {
+        error_setg(errp, "burst=%" PRIu64 ": it needs tx-bps or rx-bps",
+                   opts->burst);
+        return false;
+    }
+    return true;
+}
+
+/* What is everybody's, the kind of link notwithstanding. */
+static bool parse_link(const NetdevIpvlanOptions *opts, VlinkOptions *vlink,
+                       Error **errp)
+{
+    if (!check_range("rx-queue", opts->has_rx_queue, opts->rx_queue,
+                     1, RX_QUEUE_MAX, errp) ||
+        !check_range("queues", opts->has_queues, opts->queues,
+                     1, QUEUES_MAX, errp) ||
+        !check_range("weight", opts->has_weight, opts->weight,
+                     1, LINK_WEIGHT_MAX, errp) ||
+        !check_rates(opts, errp)) {
+        return false;
+    }
+    vlink->rx_queue = opts->rx_queue;
+    vlink->queues = opts->queues;
+    vlink->weight = opts->weight;
+    vlink->tx_bps = opts->tx_bps;
+    vlink->rx_bps = opts->rx_bps;
+    vlink->burst = opts->burst;
     return true;
 }
 
@@ -114,7 +155,7 @@ static bool parse_slave(const NetdevIpvlanOptions *opts, Parsed *parsed,
     config->max_addrs = opts->has_max_addrs ? opts->max_addrs
                                             : IPVLAN_MAX_ADDRS;
     config->is_default = opts->q_default;
-    return check_rx_queue(opts, errp);
+    return true;
 }
 
 int net_init_ipvlan(const Netdev *netdev, const char *name,
@@ -128,13 +169,13 @@ int net_init_ipvlan(const Netdev *netdev, const char *name,
         .master = opts->master,
         .netdev = opts->netdev,
         .peer = peer,
-        .rx_queue = opts->rx_queue,
         .config = &parsed.config,
     };
 
     ipvlan_register();
     if (!parse_port(opts, &parsed, errp) ||
-        !parse_slave(opts, &parsed, errp)) {
+        !parse_slave(opts, &parsed, errp) ||
+        !parse_link(opts, &vlink, errp)) {
         return -1;
     }
     return vlink_new(&ipvlan_driver, &vlink, errp) ? 0 : -1;

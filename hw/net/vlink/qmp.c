@@ -52,6 +52,20 @@ static void append_addr(const IpvlanAddrInfo *info, void *opaque)
     QAPI_LIST_APPEND(walk->tail, a);
 }
 
+static void fill_shares(const Link *link, IpvlanSlaveStatus *slave)
+{
+    const LinkRates *rates = &link->rates;
+
+    slave->queues = link->n_queues;
+    slave->weight = link->weight;
+    slave->has_tx_bps = rates->tx_bps;
+    slave->tx_bps = rates->tx_bps;
+    slave->has_rx_bps = rates->rx_bps;
+    slave->rx_bps = rates->rx_bps;
+    slave->has_burst = rates->burst;
+    slave->burst = rates->burst;
+}
+
 static IpvlanSlaveStatus *fill_slave(const Link *link)
 {
     IpvlanSlaveStatus *slave = g_new0(IpvlanSlaveStatus, 1);
@@ -70,6 +84,7 @@ static IpvlanSlaveStatus *fill_slave(const Link *link)
     slave->contested = info.contested;
     slave->rx_queue = link_rx_waiting(link);
     slave->rx_queue_max = link->rx.max;
+    fill_shares(link, slave);
     slave->stats = fill_stats(link);
     ipvlan_foreach_addr(link, append_addr, &walk);
     return slave;
