@@ -170,9 +170,10 @@ def test_qtest(report):
     """The tests that play the guest's part on the devices' side."""
     if build_qemu(report) and run(
             report, 'compile the qtests',
-            ['ninja', '-C', QEMU_BUILD, 'tests/qtest/ipvlan-test']):
+            ['ninja', '-C', QEMU_BUILD, 'tests/qtest/ipvlan-test',
+             'tests/qtest/ipvlan-nic-test']):
         meson_test(report, QEMU_BUILD, 'qtests',
-                   ['qtest-x86_64/ipvlan-test'])
+                   ['qtest-x86_64/ipvlan-*'])
 
 
 def test_functional(report):

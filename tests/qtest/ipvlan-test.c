@@ -1,528 +1,18 @@
 /*
  * QTest testcase for -netdev ipvlan
  *
- * The uplink and the guests are datagram sockets, whose other ends are here;
- * where it takes a NIC, it is a virtio-net one.  A frame that must not arrive
- * is waited for by counters: once QEMU has taken all that was sent, and has
- * nothing waiting, what is not in a socket does not come any more.
+ * Options, monitor commands, life cycles, and where frames go.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include <poll.h>
 #include <net/if.h>
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
 #include "qemu/bswap.h"
 #include "qemu/timer.h"
-#include "qapi/error.h"
-#include "qobject/qdict.h"
-#include "qobject/qjson.h"
-#include "qobject/qlist.h"
-#include "qobject/qstring.h"
-#include "block/qdict.h"
-#include "libqtest.h"
-#include "libqos/malloc-pc.h"
-#include "libqos/pci-pc.h"
-#include "libqos/virtio-pci.h"
-#include "standard-headers/linux/virtio_net.h"
-
-#define TIMEOUT_US (30 * G_USEC_PER_SEC)
-#define MAC_LEN 6
-
-/* What the wire is to see, in all tests that do not ask for the default. */
-#define PORT_MAC "02:00:00:00:00:01"
-
-static const uint8_t port_mac[] = { 2, 0, 0, 0, 0, 1 };
-static const uint8_t mac_a[] = { 0x52, 0x54, 0, 0, 0, 0xa };
-static const uint8_t mac_b[] = { 0x52, 0x54, 0, 0, 0, 0xb };
-static const uint8_t mac_c[] = { 0x52, 0x54, 0, 0, 0, 0xc };
-static const uint8_t ext_mac[] = { 0x52, 0x54, 0, 0, 0xee, 0xee };
-static const uint8_t broadcast[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
-static const uint8_t no_mac[MAC_LEN];
-
-/* --- frames -------------------------------------------------------------- */
-
-typedef struct Frame {
-    size_t len;
-    uint8_t b[512];
-} Frame;
-
-static void put(Frame *f, const void *data, size_t len)
-{
-    g_assert_cmpuint(f->len + len, <=, sizeof(f->b));
-    memcpy(f->b + f->len, data, len);
-    f->len += len;
-}
-
-static void put16(Frame *f, uint16_t value)
-{
-    stw_be_p(f->b + f->len, value);
-    f->len += 2;
-}
-
-static void put_ip(Frame *f, const char *ip)
-{
-    bool v6 = strchr(ip, ':');
-
-    g_assert_cmpint(inet_pton(v6 ? AF_INET6 : AF_INET, ip,
-                              f->b + f->len), ==, 1);
-    f->len += v6 ? 16 : 4;
-}
-
-/* RFC 1071, of @len bytes, an even number, on top of @sum. */
-static uint16_t checksum(const uint8_t *b, size_t len, uint32_t sum)
-{
-    for (size_t i = 0; i < len; i += 2) {
-        sum += lduw_be_p(b + i);
-    }
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    return ~sum;
-}
-
-static Frame eth(const uint8_t *dst, const uint8_t *src, uint16_t type)
-{
-    Frame f = { 0 };
-
-    put(&f, dst, MAC_LEN);
-    put(&f, src, MAC_LEN);
-    put16(&f, type);
-    return f;
-}
-
-enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
-
-static Frame arp(int op, const uint8_t *dst, const uint8_t *sha,
-                 const char *spa, const uint8_t *tha, const char *tpa)
-{
-    static const uint8_t head[] = { 0, 1, 8, 0, 6, 4, 0 };
-    Frame f = eth(dst, sha, 0x0806);
-
-    put(&f, head, sizeof(head));
-    put(&f, &(uint8_t) { op }, 1);
-    put(&f, sha, MAC_LEN);
-    put_ip(&f, spa);
-    put(&f, tha, MAC_LEN);
-    put_ip(&f, tpa);
-    return f;
-}
-
-/* An ARP announcement (RFC 5227), for a guest that shows that it is there. */
-static Frame announcement(const uint8_t *mac, const char *ip)
-{
-    return arp(ARP_REQUEST, broadcast, mac, ip, no_mac, ip);
-}
-
-/* IPv4 and UDP; @tag is all that it carries. */
-static Frame udp(const uint8_t *dst, const uint8_t *src, const char *sip,
-                 const char *dip, uint32_t tag)
-{
-    static const uint8_t head[] = {
-        0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0,
-    };
-    Frame f = eth(dst, src, 0x0800);
-    uint8_t *ip = f.b + f.len;
-
-    put(&f, head, sizeof(head));
-    put_ip(&f, sip);
-    put_ip(&f, dip);
-    stw_be_p(ip + 10, checksum(ip, 20, 0));
-    put16(&f, 1000);
-    put16(&f, 2000);
-    put16(&f, 12);
-    put16(&f, 0);
-    put16(&f, tag >> 16);
-    put16(&f, tag);
-    return f;
-}
-
-static uint32_t udp_tag(const Frame *f)
-{
-    g_assert_cmpuint(f->len, ==, 14 + 32);
-    return ldl_be_p(f->b + 42);
-}
-
-/* A neighbour solicitation with its source's link-layer address. */
-static Frame solicitation(const uint8_t *dst, const uint8_t *src,
-                          const char *sip, const char *dip,
-                          const char *target)
-{
-    static const uint8_t head[] = { 0x60, 0, 0, 0, 0, 32, 58, 255 };
-    static const uint8_t option[] = { 1, 1 };
-    Frame f = eth(dst, src, 0x86dd);
-    uint8_t *ip = f.b + f.len;
-
-    put(&f, head, sizeof(head));
-    put_ip(&f, sip);
-    put_ip(&f, dip);
-    put16(&f, 135 << 8);
-    put16(&f, 0);
-    put16(&f, 0);
-    put16(&f, 0);
-    put_ip(&f, target);
-    put(&f, option, sizeof(option));
-    put(&f, src, MAC_LEN);
-    /* addresses and what follows, and of the pseudo header length and 58 */
-    stw_be_p(ip + 42, checksum(ip + 8, 64, 32 + 58));
-    return f;
-}
-
-static Frame with_src(Frame f, const uint8_t *mac)
-{
-    memcpy(f.b + MAC_LEN, mac, MAC_LEN);
-    return f;
-}
-
-static Frame with_dst(Frame f, const uint8_t *mac)
-{
-    memcpy(f.b, mac, MAC_LEN);
-    return f;
-}
-
-/* --- query-ipvlan -------------------------------------------------------- */
-
-/* The answer, flat: "0.slaves.1.stats.rx-packets" and the like. */
-static QDict *status(QTestState *qts)
-{
-    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-ipvlan' }");
-    QDict *flat = qdict_new();
-    QListEntry *entry;
-    int i = 0;
-
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), entry) {
-        g_autofree char *key = g_strdup_printf("%d", i++);
-
-        qdict_put_obj(flat, key, qobject_ref(qlist_entry_obj(entry)));
-    }
-    qobject_unref(rsp);
-    qdict_flatten(flat);
-    return flat;
-}
-
-/* All of it as text, to see whether anything has changed. */
-static char *status_text(QTestState *qts)
-{
-    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-ipvlan' }");
-    GString *json = qobject_to_json(qdict_get(rsp, "return"));
-
-    qobject_unref(rsp);
-    return g_string_free(json, false);
-}
-
-static bool has(QTestState *qts, const char *key)
-{
-    QDict *flat = status(qts);
-    bool found = qdict_haskey(flat, key);
-
-    qobject_unref(flat);
-    return found;
-}
-
-static int64_t get_int(QTestState *qts, const char *key)
-{
-    QDict *flat = status(qts);
-    int64_t value = qdict_get_int(flat, key);
-
-    qobject_unref(flat);
-    return value;
-}
-
-static bool get_bool(QTestState *qts, const char *key)
-{
-    QDict *flat = status(qts);
-    bool value = qdict_get_bool(flat, key);
-
-    qobject_unref(flat);
-    return value;
-}
-
-static char *get_str(QTestState *qts, const char *key)
-{
-    QDict *flat = status(qts);
-    char *value = g_strdup(qdict_get_try_str(flat, key));
-
-    qobject_unref(flat);
-    return value;
-}
-
-static void assert_str(QTestState *qts, const char *key, const char *expected)
-{
-    g_autofree char *value = get_str(qts, key);
-
-    g_assert_cmpstr(value, ==, expected);
-}
-
-/* Of what "0" or "0.slaves.1" has dropped; NULL @reason: the sum. */
-static int64_t get_drops(QTestState *qts, const char *who, const char *reason)
-{
-    QDict *flat = status(qts);
-    int64_t sum = 0;
-
-    for (int i = 0; ; i++) {
-        g_autofree char *r = g_strdup_printf("%s.stats.drops.%d.reason",
-                                             who, i);
-        g_autofree char *n = g_strdup_printf("%s.stats.drops.%d.packets",
-                                             who, i);
-
-        if (!qdict_haskey(flat, r)) {
-            break;
-        }
-        if (!reason || g_str_equal(qdict_get_str(flat, r), reason)) {
-            sum += qdict_get_int(flat, n);
-        }
-    }
-    qobject_unref(flat);
-    return sum;
-}
-
-/* --- a QEMU with an uplink and guests on sockets -------------------------- */
-
-enum { UP, N0, N1, N2, N_WIRES };
-
-typedef struct Rig {
-    QTestState *qts;
-    int fd[N_WIRES];            /* our ends, -1: not there */
-    int child[N_WIRES];         /* QEMU's, until it runs */
-    int64_t sent[N_WIRES];
-    GString *args;
-} Rig;
-
-static void wire_open(int *ours, int *theirs)
-{
-    int sv[2];
-
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, sv),
-                    ==, 0);
-    *ours = sv[0];
-    *theirs = sv[1];
-    g_assert_cmpint(fcntl(*theirs, F_SETFD, 0), ==, 0);
-}
-
-static void rig_wire(Rig *rig, int wire, const char *id)
-{
-    wire_open(&rig->fd[wire], &rig->child[wire]);
-    g_string_append_printf(rig->args, " -netdev dgram,id=%s,local.type=fd,"
-                           "local.str=%d", id, rig->child[wire]);
-}
-
-/* An uplink, and nothing on it; rig_start() is to come. */
-static Rig *rig_prepare(const char *machine)
-{
-    Rig *rig = g_new0(Rig, 1);
-
-    for (int i = 0; i < N_WIRES; i++) {
-        rig->fd[i] = rig->child[i] = -1;
-    }
-    rig->args = g_string_new("-nodefaults ");
-    g_string_append(rig->args, machine);
-    rig_wire(rig, UP, "up0");
-    return rig;
-}
-
-static void rig_start(Rig *rig)
-{
-    rig->qts = qtest_init(rig->args->str);
-    for (int i = 0; i < N_WIRES; i++) {
-        if (rig->child[i] >= 0) {
-            close(rig->child[i]);
-        }
-    }
-}
-
-static void rig_add_slave(Rig *rig, int wire, const char *options)
-{
-    g_autofree char *id = g_strdup_printf("s%d", wire - N0);
-
-    rig_wire(rig, wire, id);
-    g_string_append_printf(rig->args, " -netdev ipvlan,id=n%d,master=up0,"
-                           "netdev=%s%s%s", wire - N0, id,
-                           *options ? "," : "", options);
-}
-
-/*
- * Slaves n0, n1, ... with the port's @port options and an option string each,
- * NULL at the end.
- */
-static Rig *G_GNUC_NULL_TERMINATED rig_new(const char *port, ...)
-{
-    Rig *rig = rig_prepare("-machine none");
-    g_autofree char *common = g_strdup_printf("mac=" PORT_MAC "%s%s",
-                                              *port ? "," : "", port);
-    const char *options;
-    va_list ap;
-
-    va_start(ap, port);
-    for (int wire = N0; (options = va_arg(ap, const char *)); wire++) {
-        g_autofree char *all = g_strdup_printf("%s%s%s", common,
-                                               *options ? "," : "", options);
-
-        g_assert_cmpint(wire, <, N_WIRES);
-        rig_add_slave(rig, wire, all);
-    }
-    va_end(ap);
-    rig_start(rig);
-    return rig;
-}
-
-static void rig_free(Rig *rig)
-{
-    qtest_quit(rig->qts);
-    for (int i = 0; i < N_WIRES; i++) {
-        if (rig->fd[i] >= 0) {
-            close(rig->fd[i]);
-        }
-    }
-    g_string_free(rig->args, true);
-    g_free(rig);
-}
-
-static void send_bytes(Rig *rig, int wire, const void *b, size_t len)
-{
-    g_assert_cmpint(send(rig->fd[wire], b, len, 0), ==, len);
-    rig->sent[wire]++;
-}
-
-static void send_frame(Rig *rig, int wire, Frame f)
-{
-    send_bytes(rig, wire, f.b, f.len);
-}
-
-static Frame receive(Rig *rig, int wire)
-{
-    struct pollfd pfd = { .fd = rig->fd[wire], .events = POLLIN };
-    Frame f;
-
-    g_assert_cmpint(poll(&pfd, 1, TIMEOUT_US / 1000), ==, 1);
-    f.len = recv(rig->fd[wire], f.b, sizeof(f.b), 0);
-    g_assert_cmpint(f.len, >, 0);
-    return f;
-}
-
-static char *hex(const Frame *f)
-{
-    GString *text = g_string_new(NULL);
-
-    for (size_t i = 0; i < f->len; i++) {
-        g_string_append_printf(text, "%02x ", f->b[i]);
-    }
-    return g_string_free(text, false);
-}
-
-static void expect(Rig *rig, int wire, Frame expected)
-{
-    Frame f = receive(rig, wire);
-    g_autofree char *is = hex(&f), *should_be = hex(&expected);
-
-    g_assert_cmpstr(is, ==, should_be);
-}
-
-/* Has QEMU taken all that we sent, and is there nothing that waits? */
-static bool is_settled(Rig *rig)
-{
-    QDict *flat = status(rig->qts);
-    bool settled =
-        qdict_get_int(flat, "0.stats.rx-packets") == rig->sent[UP] &&
-        qdict_get_int(flat, "0.backlog") == 0;
-
-    for (int i = N0; i < N_WIRES && rig->fd[i] >= 0; i++) {
-        g_autofree char *tx = g_strdup_printf("0.slaves.%d.stats.tx-packets",
-                                              i - N0);
-        g_autofree char *queue = g_strdup_printf("0.slaves.%d.rx-queue",
-                                                 i - N0);
-
-        settled = settled && qdict_get_int(flat, tx) == rig->sent[i] &&
-                  qdict_get_int(flat, queue) == 0;
-    }
-    qobject_unref(flat);
-    return settled;
-}
-
-static void settle(Rig *rig)
-{
-    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
-
-    while (!is_settled(rig)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-    }
-}
-
-/* Nothing has arrived, or is on its way, that was not expected. */
-static void expect_nothing(Rig *rig)
-{
-    uint8_t b;
-
-    settle(rig);
-    for (int i = 0; i < N_WIRES; i++) {
-        if (rig->fd[i] >= 0) {
-            g_assert_cmpint(recv(rig->fd[i], &b, 1, MSG_DONTWAIT), ==, -1);
-            g_assert_cmpint(errno, ==, EAGAIN);
-        }
-    }
-}
-
-static void discard(Rig *rig, int wire)
-{
-    uint8_t b;
-
-    while (recv(rig->fd[wire], &b, 1, MSG_DONTWAIT) > 0) {
-        continue;
-    }
-}
-
-static void discard_all(Rig *rig)
-{
-    settle(rig);
-    for (int i = 0; i < N_WIRES; i++) {
-        if (rig->fd[i] >= 0) {
-            discard(rig, i);
-        }
-    }
-}
-
-/* The guest on @wire shows that it has @ip. */
-static void introduce(Rig *rig, int wire, const uint8_t *mac, const char *ip)
-{
-    send_frame(rig, wire, announcement(mac, ip));
-    discard_all(rig);
-}
-
-/* --- QMP ----------------------------------------------------------------- */
-
-static QDict *netdev_add(QTestState *qts, const char *id, const char *options)
-{
-    g_autofree char *json = g_strdup_printf(
-        "{ 'type': 'ipvlan', 'id': '%s', %s }", id, options);
-
-    return qtest_qmp(qts, "{ 'execute': 'netdev_add', 'arguments': %p }",
-                     qobject_from_json(json, &error_abort));
-}
-
-static void add(QTestState *qts, const char *id, const char *options)
-{
-    QDict *rsp = netdev_add(qts, id, options);
-
-    g_assert(qdict_haskey(rsp, "return"));
-    qobject_unref(rsp);
-}
-
-static void add_fails(QTestState *qts, const char *id, const char *options,
-                      const char *desc)
-{
-    QDict *rsp = netdev_add(qts, id, options);
-
-    g_assert(qdict_haskey(rsp, "error"));
-    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"),
-                    ==, desc);
-    qobject_unref(rsp);
-}
-
-static void del(QTestState *qts, const char *id)
-{
-    qtest_qmp_assert_success(qts, "{ 'execute': 'netdev_del',"
-                             "  'arguments': { 'id': %s } }", id);
-}
+#include "ipvlan-rig.h"
 
 /* --- options that are refused -------------------------------------------- */
 
@@ -648,6 +138,9 @@ static const ErrorCase error_cases[] = {
       "queues=0: it has to be between 1 and 256" },
     { "queues/257", NULL, "'master': 'free', 'queues': 257",
       "queues=257: it has to be between 1 and 256" },
+    { "queues/not-as-the-netdev", NULL,
+      "'master': 'up0', 'netdev': 'free', 'queues': 2",
+      "queues=2: netdev 'free' has 1" },
     { "weight/0", NULL, "'master': 'free', 'weight': 0",
       "weight=0: it has to be between 1 and 256" },
     { "weight/257", NULL, "'master': 'free', 'weight': 257",
@@ -745,40 +238,6 @@ static void test_error_nesting(void)
     rig_free(rig);
 }
 
-/* It takes a tap to have more than one queue, and rights to have a tap. */
-static void test_error_multiqueue(void)
-{
-    struct ifreq ifr = {
-        .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE,
-    };
-    int fd[2] = { -1, -1 };
-    QTestState *qts;
-
-    for (int i = 0; i < 2; i++) {
-        /* the kernel chooses the name of the first; not close-on-exec */
-        fd[i] = open("/dev/net/tun", O_RDWR);
-        if (fd[i] < 0 || ioctl(fd[i], TUNSETIFF, &ifr) < 0) {
-            g_test_skip("no rights to make a multiqueue tap");
-            goto out;
-        }
-    }
-    qts = qtest_initf("-nodefaults -machine none "
-                      "-netdev tap,id=multi,vhost=off,fds=%d:%d "
-                      "-netdev hubport,id=one,hubid=1", fd[0], fd[1]);
-    add_fails(qts, "new", "'master': 'multi'",
-              "master=multi: it has 2 queues, only one is supported");
-    add_fails(qts, "new", "'master': 'one', 'netdev': 'multi'",
-              "netdev=multi: it has 2 queues, only one is supported");
-    add(qts, "new", "'master': 'one'");
-    qtest_quit(qts);
-out:
-    for (int i = 0; i < 2; i++) {
-        if (fd[i] >= 0) {
-            close(fd[i]);
-        }
-    }
-}
-
 /* --- the command line ---------------------------------------------------- */
 
 /* Run QEMU until it ends by itself; the exit code is the result. */
@@ -835,6 +294,8 @@ static const struct {
     { "hub-and-netdev", HUB "-netdev hubport,id=more,hubid=2 "
       "-net ipvlan,id=n0,master=free,netdev=more",
       "netdev=more: -net attaches 'n0' to a hub already" },
+    { "hub-and-queues", HUB "-net ipvlan,id=n0,master=free,queues=2",
+      "queues=2: -net attaches 'n0' to a hub, which takes only one" },
 };
 
 static void test_cli(const void *data)
@@ -859,18 +320,6 @@ static void test_cli_help(void)
 }
 
 /* --- frames -------------------------------------------------------------- */
-
-#define IP_A "10.0.0.1"
-#define IP_B "10.0.0.2"
-#define IP_C "10.0.0.3"
-#define EXT_IP "10.0.0.100"
-#define NOBODY "10.0.0.200"
-
-/* From outside to @ip behind the port. */
-static Frame inbound(const char *ip, uint32_t tag)
-{
-    return udp(port_mac, ext_mac, EXT_IP, ip, tag);
-}
 
 /* Two guests, a and b, that have been seen. */
 static Rig *rig_of_two(const char *port)
@@ -1397,174 +846,54 @@ static void test_exit(void)
     rig_free(rig);
 }
 
+/* It takes a tap to have more than one queue, and rights to have a tap. */
+static void test_multiqueue_tap(void)
+{
+    struct ifreq ifr = {
+        .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE,
+    };
+    int fd[2] = { -1, -1 };
+    QTestState *qts;
+
+    for (int i = 0; i < 2; i++) {
+        /* the kernel chooses the name of the first; not close-on-exec */
+        fd[i] = open("/dev/net/tun", O_RDWR);
+        if (fd[i] < 0 || ioctl(fd[i], TUNSETIFF, &ifr) < 0) {
+            g_test_skip("no rights to make a multiqueue tap");
+            goto out;
+        }
+    }
+    qts = qtest_initf("-nodefaults -machine none "
+                      "-netdev tap,id=multi,vhost=off,fds=%d:%d "
+                      "-netdev hubport,id=one,hubid=1", fd[0], fd[1]);
+    add(qts, "new", "'master': 'multi', 'queues': 4");
+    add(qts, "more", "'master': 'multi', 'queues': 1");
+    del(qts, "new");
+    del(qts, "more");
+    add_fails(qts, "new", "'master': 'one', 'netdev': 'multi', 'queues': 1",
+              "queues=1: netdev 'multi' has 2");
+    add_fails(qts, "new", "'master': 'one', 'netdev': 'multi', 'queues': 3",
+              "queues=3: netdev 'multi' has 2");
+    add(qts, "new", "'master': 'one', 'netdev': 'multi'");
+    g_assert_cmpint(get_int(qts, "0.slaves.0.queues"), ==, 2);
+    add_fails(qts, "more", "'master': 'multi'",
+              "master=multi: it is in use by ipvlan 'new'");
+    del(qts, "new");
+    add(qts, "new", "'master': 'one', 'netdev': 'multi', 'queues': 2");
+    del(qts, "multi");
+    g_assert_true(get_bool(qts, "0.link-up"));
+    del(qts, "new");
+    assert_empty(qts);
+    qtest_quit(qts);
+out:
+    for (int i = 0; i < 2; i++) {
+        if (fd[i] >= 0) {
+            close(fd[i]);
+        }
+    }
+}
+
 /* --- NICs ----------------------------------------------------------------- */
-
-#define NIC_SLOT 4
-#define NIC_HDR sizeof(struct virtio_net_hdr_mrg_rxbuf)
-#define NIC_BUF 2048
-#define ETH_MIN 60
-
-typedef struct Nic {
-    Rig *rig;
-    QVirtioPCIDevice *dev;
-    QVirtQueue *rx, *tx, *ctrl;
-} Nic;
-
-static QGuestAllocator guest_alloc_state;
-static QPCIBus *pci;
-
-static void add_nic(Rig *rig, int n, const char *options)
-{
-    g_string_append_printf(rig->args, " -netdev ipvlan,id=n%d,master=up0,"
-                           "mac=" PORT_MAC "%s%s -device virtio-net-pci,"
-                           "netdev=n%d,id=nic%d,addr=%d,romfile=,"
-                           "mac=52:54:00:00:00:%02x", n,
-                           *options ? "," : "", options, n, n, NIC_SLOT + n,
-                           0xa + n);
-}
-
-static void nic_rig_start(Rig *rig)
-{
-    rig_start(rig);
-    pc_alloc_init(&guest_alloc_state, rig->qts, ALLOC_NO_FLAGS);
-    pci = qpci_new_pc(rig->qts, &guest_alloc_state);
-}
-
-static void nic_rig_free(Rig *rig)
-{
-    qpci_free_pc(pci);
-    alloc_destroy(&guest_alloc_state);
-    rig_free(rig);
-}
-
-/* One NIC, on the slave n0. */
-static Rig *rig_of_nic(const char *options)
-{
-    Rig *rig = rig_prepare("-machine pc");
-
-    add_nic(rig, 0, options);
-    nic_rig_start(rig);
-    return rig;
-}
-
-/*
- * A driver that does without @features has come as far as to look at the
- * configuration.
- */
-static QVirtioPCIDevice *nic_find_without(int n, uint64_t features)
-{
-    QPCIAddress addr = { .devfn = QPCI_DEVFN(NIC_SLOT + n, 0) };
-    QVirtioPCIDevice *dev = virtio_pci_new(pci, &addr);
-
-    g_assert_nonnull(dev);
-    qvirtio_pci_device_enable(dev);
-    qvirtio_start_device(&dev->vdev);
-    qvirtio_set_features(&dev->vdev, qvirtio_get_features(&dev->vdev) &
-                         ~(QVIRTIO_F_BAD_FEATURE |
-                           (1ull << VIRTIO_RING_F_INDIRECT_DESC) |
-                           (1ull << VIRTIO_RING_F_EVENT_IDX) | features));
-    return dev;
-}
-
-static QVirtioPCIDevice *nic_find(int n)
-{
-    return nic_find_without(n, 0);
-}
-
-static bool nic_is_up(QVirtioPCIDevice *dev)
-{
-    uint16_t nic_status = qvirtio_config_readw(&dev->vdev,
-        offsetof(struct virtio_net_config, status));
-
-    return nic_status & VIRTIO_NET_S_LINK_UP;
-}
-
-/* A driver with all its queues. */
-static Nic nic_start_without(Rig *rig, int n, uint64_t features)
-{
-    Nic nic = { .rig = rig, .dev = nic_find_without(n, features) };
-    QVirtioDevice *vdev = &nic.dev->vdev;
-
-    nic.rx = qvirtqueue_setup(vdev, &guest_alloc_state, 0);
-    nic.tx = qvirtqueue_setup(vdev, &guest_alloc_state, 1);
-    nic.ctrl = qvirtqueue_setup(vdev, &guest_alloc_state, 2);
-    qvirtio_set_driver_ok(vdev);
-    return nic;
-}
-
-static Nic nic_start(Rig *rig, int n)
-{
-    return nic_start_without(rig, n, 0);
-}
-
-static void nic_stop(Nic *nic)
-{
-    const QVirtioBus *bus = nic->dev->vdev.bus;
-
-    qvirtqueue_cleanup(bus, nic->rx, &guest_alloc_state);
-    qvirtqueue_cleanup(bus, nic->tx, &guest_alloc_state);
-    qvirtqueue_cleanup(bus, nic->ctrl, &guest_alloc_state);
-    qos_object_destroy((QOSGraphObject *)nic->dev);
-}
-
-static void nic_kick_and_wait(Nic *nic, QVirtQueue *vq, uint32_t head)
-{
-    qvirtqueue_kick(nic->rig->qts, &nic->dev->vdev, vq, head);
-    qvirtio_wait_used_elem(nic->rig->qts, &nic->dev->vdev, vq, head, NULL,
-                           TIMEOUT_US);
-}
-
-/* The next frame that the NIC gets, or has had no buffer for, is @expected. */
-static void nic_expect(Nic *nic, Frame expected)
-{
-    QTestState *qts = nic->rig->qts;
-    uint64_t buf = guest_alloc(&guest_alloc_state, NIC_BUF);
-    g_autofree char *is = NULL, *should_be = NULL;
-    Frame f;
-
-    nic_kick_and_wait(nic, nic->rx, qvirtqueue_add(qts, nic->rx, buf,
-                                                   NIC_BUF, true, false));
-    /* short frames are padded */
-    expected.len = MAX(expected.len, ETH_MIN);
-    f.len = expected.len;
-    qtest_memread(qts, buf + NIC_HDR, f.b, f.len);
-    is = hex(&f);
-    should_be = hex(&expected);
-    g_assert_cmpstr(is, ==, should_be);
-    guest_free(&guest_alloc_state, buf);
-}
-
-static void nic_send(Nic *nic, Frame f)
-{
-    QTestState *qts = nic->rig->qts;
-    uint64_t buf = guest_alloc(&guest_alloc_state, NIC_BUF);
-
-    qtest_memset(qts, buf, 0, NIC_HDR);
-    qtest_memwrite(qts, buf + NIC_HDR, f.b, f.len);
-    nic_kick_and_wait(nic, nic->tx, qvirtqueue_add(qts, nic->tx, buf,
-                                                   NIC_HDR + f.len, false,
-                                                   false));
-    guest_free(&guest_alloc_state, buf);
-}
-
-static void nic_control(Nic *nic, uint8_t class, uint8_t cmd,
-                        const void *data, size_t len)
-{
-    QTestState *qts = nic->rig->qts;
-    uint64_t buf = guest_alloc(&guest_alloc_state, 2 + len + 1);
-    uint32_t head;
-
-    qtest_writeb(qts, buf, class);
-    qtest_writeb(qts, buf + 1, cmd);
-    qtest_memwrite(qts, buf + 2, data, len);
-    qtest_writeb(qts, buf + 2 + len, VIRTIO_NET_ERR);
-    head = qvirtqueue_add(qts, nic->ctrl, buf, 2, false, true);
-    qvirtqueue_add(qts, nic->ctrl, buf + 2, len, false, true);
-    qvirtqueue_add(qts, nic->ctrl, buf + 2 + len, 1, true, false);
-    nic_kick_and_wait(nic, nic->ctrl, head);
-    g_assert_cmpint(qtest_readb(qts, buf + 2 + len), ==, VIRTIO_NET_OK);
-    guest_free(&guest_alloc_state, buf);
-}
 
 /* A NIC tells its MAC, so a guest that is quiet is found and can talk. */
 static void test_nic_frames(void)
@@ -2006,27 +1335,6 @@ static void test_flood(void)
 
 /* --- a NIC's filter ------------------------------------------------------- */
 
-static void nic_promiscuous(Nic *nic, bool on)
-{
-    uint8_t value = on;
-
-    nic_control(nic, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &value,
-                sizeof(value));
-}
-
-/* No unicast addresses but its own, and one group or none. */
-static void nic_set_group(Nic *nic, const uint8_t *group)
-{
-    uint8_t table[4 + 4 + MAC_LEN] = { 0 };
-
-    table[4] = group ? 1 : 0;
-    if (group) {
-        memcpy(table + 8, group, MAC_LEN);
-    }
-    nic_control(nic, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET,
-                table, group ? sizeof(table) : 8);
-}
-
 static void test_filter(void)
 {
     static const uint8_t group[] = { 1, 0, 0x5e, 1, 2, 3 };
@@ -2331,13 +1639,14 @@ static void test_shares(void)
     g_assert_cmpint(get_int(rig->qts, "0.slaves.1.burst"), ==, 20480);
     g_assert_false(has(rig->qts, "0.slaves.2.tx-bps"));
     g_assert_false(has(rig->qts, "0.slaves.2.rx-bps"));
-    g_assert_cmpint(get_int(rig->qts, "0.slaves.3.queues"), ==, 4);
+    /* there is no guest yet to use more */
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.3.queues"), ==, 1);
 
     text = qtest_hmp(rig->qts, "info ipvlan");
     g_assert_nonnull(strstr(text, "\r\n      weight 256, tx-bps 8000\r\n"));
     g_assert_nonnull(strstr(text, "\r\n      rx-bps 1000000000000, "
                             "burst 20480\r\n"));
-    g_assert_nonnull(strstr(text, "\r\n      queues 4, weight 3, "
+    g_assert_nonnull(strstr(text, "\r\n      weight 3, "
                             "tx-bps 1000000, rx-bps 2000000, "
                             "burst 1514\r\n"));
     rig_free(rig);
@@ -2546,171 +1855,6 @@ static void test_random(void)
     rig_free(rig);
 }
 
-/* --- frames in pieces ----------------------------------------------------- */
-
-#define PIECES_MAX 61440
-
-/* A frame of @len bytes with a VLAN tag, and no two parts of it alike. */
-static uint8_t *long_frame(size_t len, uint16_t vid)
-{
-    Frame head = eth(mac_b, mac_a, 0x8100);
-    uint8_t *b = g_malloc(len);
-
-    put16(&head, vid);
-    put16(&head, 0x88b5);
-    for (size_t i = 0; i < len; i++) {
-        b[i] = i * 7 + (i >> 8);
-    }
-    memcpy(b, head.b, head.len);
-    return b;
-}
-
-/*
- * Give @vq the @len bytes at @buf in descriptors of odd sizes, @chain of them
- * to a buffer.  The first buffer's head is returned.
- */
-static uint32_t nic_add_pieces(Nic *nic, QVirtQueue *vq, uint64_t buf,
-                               size_t len, int chain)
-{
-    static const size_t sizes[] = { 1, 61, 7, 13, 1509, 3, 4021, 31 };
-    QTestState *qts = nic->rig->qts;
-    uint32_t first = vq->free_head, head = first;
-
-    for (int i = 0; len; i++) {
-        size_t n = MIN(len, sizes[i % ARRAY_SIZE(sizes)]);
-        bool last = n == len || i % chain == chain - 1;
-
-        qvirtqueue_add(qts, vq, buf, n, vq == nic->rx, !last);
-        if (last) {
-            qvirtqueue_kick(qts, &nic->dev->vdev, vq, head);
-            head = vq->free_head;
-        }
-        buf += n;
-        len -= n;
-    }
-    g_assert_cmpint(vq->num_free, >=, 0);
-    return first;
-}
-
-static void nic_send_pieces(Nic *nic, const uint8_t *b, size_t len)
-{
-    QTestState *qts = nic->rig->qts;
-    uint64_t buf = guest_alloc(&guest_alloc_state, NIC_HDR + len);
-    uint32_t head;
-
-    qtest_memset(qts, buf, 0, NIC_HDR);
-    qtest_memwrite(qts, buf + NIC_HDR, b, len);
-    head = nic_add_pieces(nic, nic->tx, buf, NIC_HDR + len, INT_MAX);
-    qvirtio_wait_used_elem(qts, &nic->dev->vdev, nic->tx, head, NULL,
-                           TIMEOUT_US);
-    guest_free(&guest_alloc_state, buf);
-}
-
-/* All that was received fills the buffers at @buf, one after the other. */
-static void nic_expect_pieces(Nic *nic, bool mergeable, uint64_t buf,
-                              const uint8_t *b, size_t len)
-{
-    QTestState *qts = nic->rig->qts;
-    g_autofree uint8_t *got = g_malloc(NIC_HDR + len);
-    struct virtio_net_hdr_mrg_rxbuf *hdr = (void *)got;
-    size_t sum = 0;
-    uint32_t used;
-    int n = 0;
-
-    for (; qvirtqueue_get_buf(qts, nic->rx, NULL, &used); n++) {
-        sum += used;
-    }
-    g_assert_cmpint(sum, ==, NIC_HDR + len);
-    qtest_memread(qts, buf, got, NIC_HDR + len);
-    g_assert_cmpint(hdr->hdr.flags, ==, 0);
-    g_assert_cmpint(hdr->hdr.gso_type, ==, VIRTIO_NET_HDR_GSO_NONE);
-    g_assert_cmpint(n, ==, mergeable ? le16_to_cpu(hdr->num_buffers) : 1);
-    g_assert_cmpmem(got + NIC_HDR, len, b, len);
-}
-
-/* Two NICs, of which @to does without @features and has shown its MAC. */
-static void pieces_start(Rig *rig, uint64_t features, Nic *from, Nic *to)
-{
-    add_nic(rig, 0, "");
-    add_nic(rig, 1, "");
-    nic_rig_start(rig);
-    *from = nic_start(rig, 0);
-    *to = nic_start_without(rig, 1, features);
-    nic_send(to, announcement(mac_b, IP_B));
-}
-
-typedef struct Pieces {
-    const char *name;
-    size_t len;                 /* of the frame */
-    int chain;                  /* descriptors to a receive buffer */
-    uint64_t without;           /* features */
-} Pieces;
-
-#define MERGEABLE (1ull << VIRTIO_NET_F_MRG_RXBUF)
-
-static const Pieces pieces[] = {
-    { "short", 60, 2, 0 },
-    { "short-not-mergeable", 60, INT_MAX, MERGEABLE },
-    { "linear", 2048, 2, 0 },
-    { "linear-not-mergeable", 2048, INT_MAX, MERGEABLE },
-    { "scattered", 2049, 2, 0 },
-    { "scattered-not-mergeable", 2049, INT_MAX, MERGEABLE },
-    { "jumbo", 9000, 2, 0 },
-    { "jumbo-not-mergeable", 9000, INT_MAX, MERGEABLE },
-    { "long", PIECES_MAX, 3, 0 },
-    { "long-in-one-buffer", PIECES_MAX, INT_MAX, 0 },
-    { "long-not-mergeable", PIECES_MAX, INT_MAX, MERGEABLE },
-};
-
-/*
- * From ring to ring, past the NIC's filter, byte for byte.  What the filter
- * refuses leaves no trace.
- */
-static void test_pieces(const void *data)
-{
-    const Pieces *p = data;
-    Rig *rig = rig_prepare("-machine pc");
-    g_autofree uint8_t *wanted = long_frame(p->len, 5);
-    g_autofree uint8_t *unwanted = long_frame(p->len, 6);
-    uint64_t buf;
-    Nic from, to;
-
-    pieces_start(rig, p->without, &from, &to);
-    nic_promiscuous(&to, false);
-    nic_control(&to, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD,
-                (uint8_t[]) { 5, 0 }, 2);
-    buf = guest_alloc(&guest_alloc_state, NIC_HDR + PIECES_MAX);
-    nic_add_pieces(&to, to.rx, buf, NIC_HDR + PIECES_MAX, p->chain);
-
-    nic_send_pieces(&from, unwanted, p->len);
-    nic_send_pieces(&from, wanted, p->len);
-    nic_expect_pieces(&to, !(p->without & MERGEABLE), buf, wanted, p->len);
-    nic_stop(&from);
-    nic_stop(&to);
-    nic_rig_free(rig);
-}
-
-/* A buffer that the frame does not fit in is there for the next one. */
-static void test_pieces_no_room(void)
-{
-    Rig *rig = rig_prepare("-machine pc");
-    g_autofree uint8_t *fits = long_frame(2500, 5);
-    g_autofree uint8_t *does_not = long_frame(2501, 5);
-    uint64_t buf;
-    Nic from, to;
-
-    pieces_start(rig, MERGEABLE, &from, &to);
-    buf = guest_alloc(&guest_alloc_state, NIC_HDR + 2500);
-    nic_add_pieces(&to, to.rx, buf, NIC_HDR + 2500, INT_MAX);
-
-    nic_send_pieces(&from, does_not, 2501);
-    nic_send_pieces(&from, fits, 2500);
-    nic_expect_pieces(&to, false, buf, fits, 2500);
-    nic_stop(&from);
-    nic_stop(&to);
-    nic_rig_free(rig);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -2722,7 +1866,6 @@ int main(int argc, char **argv)
         qtest_add_data_func(path, &error_cases[i], test_error);
     }
     qtest_add_func("ipvlan/error/nesting", test_error_nesting);
-    qtest_add_func("ipvlan/error/multiqueue", test_error_multiqueue);
     for (int i = 0; i < ARRAY_SIZE(cli_cases); i++) {
         g_autofree char *path = g_strdup_printf("ipvlan/command-line/%s",
                                                 cli_cases[i].name);
@@ -2750,6 +1893,7 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan/life/same-master-id", test_same_master_id);
     qtest_add_func("ipvlan/life/peer-deleted", test_peer_deleted);
     qtest_add_func("ipvlan/life/exit", test_exit);
+    qtest_add_func("ipvlan/life/multiqueue-tap", test_multiqueue_tap);
 
     qtest_add_func("ipvlan/nic/frames", test_nic_frames);
     qtest_add_func("ipvlan/nic/queue", test_nic_queue);
@@ -2776,13 +1920,6 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan/busy/rx-queue", test_rx_queue);
     qtest_add_func("ipvlan/busy/flood", test_flood);
     qtest_add_func("ipvlan/nic/filter", test_filter);
-    for (int i = 0; i < ARRAY_SIZE(pieces); i++) {
-        g_autofree char *path = g_strdup_printf("ipvlan/pieces/%s",
-                                                pieces[i].name);
-
-        qtest_add_data_func(path, &pieces[i], test_pieces);
-    }
-    qtest_add_func("ipvlan/pieces/no-room", test_pieces_no_room);
 
     qtest_add_func("ipvlan/query/counters", test_counters);
     qtest_add_func("ipvlan/query/expiry", test_expiry);
