@@ -412,16 +412,6 @@ static uint8_t *template_new(Cut *c, uint32_t len)
     return c->template;
 }
 
-static void copy_range(const Packet *p, uint32_t off, uint32_t len,
-                       uint8_t *dst)
-{
-    const uint8_t *b = packet_peek(p, off, len, dst);
-
-    if (b != dst) {
-        memcpy(dst, b, len);
-    }
-}
-
 /* The pseudo header's sum without its length, RFC 9293 3.1 and RFC 8200 8.1. */
 static uint64_t sum_pseudo(const Packet *p, const uint8_t *field)
 {
@@ -482,7 +472,7 @@ static void prepare_segments(Cut *c)
                                                  : UDP_LEN);
     c->size = p->vnet.gso_size;
     c->first_len = c->rest_len = c->begin;
-    copy_range(p, 0, c->begin, template_new(c, c->begin));
+    packet_copy_range(p, 0, c->begin, template_new(c, c->begin));
     prepare_upper(c);
 }
 
@@ -558,8 +548,9 @@ static void fill_fragment_template(Cut *c, uint32_t next)
     uint8_t *b = template_new(c, c->first_len);
     uint16_t sum;
 
-    copy_range(p, 0, c->begin, b);
-    copy_range(p, c->begin, c->first_len - c->rest_len, b + c->rest_len);
+    packet_copy_range(p, 0, c->begin, b);
+    packet_copy_range(p, c->begin, c->first_len - c->rest_len,
+                      b + c->rest_len);
     if (p->vnet.flags & PACKET_VNET_NEEDS_CSUM) {
         sum = completed(p, p->layers.l4);
         memcpy(b + c->l4 + UDP_CSUM, &sum, sizeof(sum));

@@ -61,10 +61,10 @@ static void tail_copy(const Packet *p, uint32_t off, uint32_t len,
     }
 }
 
-/* @off + @len is not past the frame's end. */
-static void copy_range(const Packet *p, uint32_t off, uint32_t len,
-                       uint8_t *dst)
+void packet_copy_range(const Packet *p, uint32_t off, uint32_t len, void *to)
 {
+    uint8_t *dst = to;
+
     if (off < p->head_len) {
         uint32_t n = MIN(len, p->head_len - off);
 
@@ -84,7 +84,7 @@ const void *packet_peek_slow(const Packet *p, uint32_t off, uint32_t len,
     if (off > p->len || len > p->len - off) {
         return NULL;
     }
-    copy_range(p, off, len, buf);
+    packet_copy_range(p, off, len, buf);
     return buf;
 }
 
@@ -119,7 +119,7 @@ int packet_to_iov(const Packet *p, struct iovec *iov, int max)
 
 void packet_copy_bytes(const Packet *p, void *dst)
 {
-    copy_range(p, 0, p->len, dst);
+    packet_copy_range(p, 0, p->len, dst);
 }
 
 bool packet_pull(Packet *p, uint32_t len, void *dst)
@@ -127,7 +127,7 @@ bool packet_pull(Packet *p, uint32_t len, void *dst)
     if (p->len <= len) {
         return false;
     }
-    copy_range(p, 0, len, dst);
+    packet_copy_range(p, 0, len, dst);
     p->len -= len;
     while (len >= p->head_len) {
         len -= p->head_len;
@@ -158,7 +158,7 @@ uint8_t *packet_cow_head(Packet *p, uint32_t len)
     if (own >= len) {
         return p->scratch;
     }
-    copy_range(p, own, len - own, p->scratch + own);
+    packet_copy_range(p, own, len - own, p->scratch + own);
     if (p->head_len > len) {
         /*
          * The rest of a borrowed head has to become tail.  Every head but

@@ -199,6 +199,9 @@ void packet_copy_bytes(const Packet *p, void *dst);
  */
 bool packet_pull(Packet *p, uint32_t len, void *dst);
 
+/* Copy [@off, @off + @len), which is inside of the frame, to @dst. */
+void packet_copy_range(const Packet *p, uint32_t off, uint32_t len, void *dst);
+
 /* Make @dst a second view of the same bytes; it borrows from @src. */
 void packet_view(Packet *dst, const Packet *src);
 
