@@ -29,8 +29,9 @@ typedef enum Offload {
 
 /*
  * Is what p->vnet says true of the frame, whose layers were parsed?  Nothing
- * behind has to ask again.  DROP_NONE or DROP_BAD_VNET.  packet_parse() calls
- * this.
+ * behind has to ask again.  False is, too, what would have a checksum written
+ * over that by which others decide: ports, ARP, neighbour discovery, DHCP.
+ * DROP_NONE or DROP_BAD_VNET.  packet_parse() calls this.
  */
 DropReason offload_check(const Packet *p);
 
@@ -56,7 +57,12 @@ typedef bool OffloadEmit(void *opaque, Packet *piece);
  * Hand @p, which needs more than the offloads @can, to @emit in pieces that
  * need no more than those.  Begins behind the first p->pieces of them and
  * counts those up that @emit takes.  False when @emit did not take one: call
- * again with the same @p, or a held one, to go on there.
+ * again with the same @p, or a held one, to go on there.  Where a piece ends
+ * does not depend on @can, which may change meanwhile.
+ *
+ * As Linux cuts: TCP's FIN and PSH stay with the last piece, CWR with the
+ * first, IPv4's identification counts up, fragments share one.  With
+ * OFFLOAD_CSUM segments keep partial checksums; @can without it is nothing.
  */
 bool offload_send(Packet *p, unsigned can, OffloadEmit *emit, void *opaque);
 
