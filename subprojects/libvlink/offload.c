@@ -333,7 +333,7 @@ static bool send_whole(const Packet *p, unsigned can, OffloadEmit *emit,
 {
     uint32_t field = p->vnet.csum_start + p->vnet.csum_offset;
     g_autoptr(Packet) copy = NULL;
-    Packet view UNINITIALIZED;
+    UNINITIALIZED Packet view;
     uint16_t sum;
     uint8_t *b;
 
@@ -803,7 +803,7 @@ static void cut_end(Cut *c)
 
 bool offload_send(Packet *p, unsigned can, OffloadEmit *emit, void *opaque)
 {
-    Cut c UNINITIALIZED;
+    UNINITIALIZED Cut c;
     bool taken = true;
 
     if (!p->vnet.gso_type || !cut_begin(&c, p, can)) {
