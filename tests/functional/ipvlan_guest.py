@@ -207,7 +207,9 @@ class Card:
 
     def receive(self, path, port=5001):
         """Wait for a connection, whose bytes go to a file."""
-        pid = self.start(f'nc -l -p {port} >{path}')
+        # Its standard input must not end, or it would be the first to close.
+        self.check('test -p /tmp/never || mkfifo /tmp/never')
+        pid = self.start(f'(nc -l -p {port} <>/tmp/never >{path})')
         self.wait_for(f'ss -ltnH sport = :{port} | grep -q LISTEN')
         return pid
 
