@@ -90,6 +90,7 @@ static Sender sender(bool v6)
 typedef struct Out {
     Coalescer *c;
     unsigned can;
+    bool for_many;              /* what comes in is */
     GPtrArray *got;             /* of Frame, as emitted or passed on */
     unsigned emitted;
 } Out;
@@ -164,6 +165,7 @@ static bool feed(Out *out, Frame *f)
     p.vnet = f->vnet;
     p.link = (Link *)out;
     p.queue = 5;
+    p.for_many = out->for_many;
     g_assert_cmpint(packet_parse(&p), ==, DROP_NONE);
     taken = coalescer_add(out->c, &p, out->can);
     if (!taken) {
@@ -475,6 +477,36 @@ static void test_passed_options(void)
     check_passed(&s, frame_options(third(&s, MSS, ACK), 4), OFFLOAD_ALL);
     s = sender(true);
     check_passed(&s, frame_ext(third(&s, MSS, ACK), 60, 8), OFFLOAD_ALL);
+}
+
+/* Tags are not looked through, even where no sum would tell. */
+static void test_passed_tagged(void)
+{
+    for (unsigned v6 = 0; v6 < 2; v6++) {
+        Sender s = sender(v6);
+        Out out;
+
+        out_init(&out);
+        for (unsigned i = 0; i < 2; i++) {
+            Frame *f = frame_tag(segment(&s, MSS, ACK), 0x8100, 3);
+
+            f->has_vnet = true;
+            f->vnet.flags = PACKET_VNET_DATA_VALID;
+            g_assert_false(feed(&out, f));
+        }
+        out_fini(&out);
+    }
+}
+
+static void test_passed_many(void)
+{
+    Sender s = sender(false);
+    Out out;
+
+    out_init(&out);
+    out.for_many = true;
+    g_assert_false(feed(&out, segment(&s, MSS, ACK)));
+    out_fini(&out);
 }
 
 /* What is wrong stays wrong, whatever it is: first, second, in between. */
@@ -855,6 +887,8 @@ int main(int argc, char **argv)
     g_test_add_func("/coalesce/differences", test_differences);
     g_test_add_func("/coalesce/passed/special", test_passed);
     g_test_add_func("/coalesce/passed/options", test_passed_options);
+    g_test_add_func("/coalesce/passed/tagged", test_passed_tagged);
+    g_test_add_func("/coalesce/passed/many", test_passed_many);
     g_test_add_func("/coalesce/wrong/checksum", test_wrong_checksum);
     g_test_add_func("/coalesce/wrong/ip-checksum", test_wrong_ip_checksum);
     g_test_add_func("/coalesce/data-valid", test_data_valid);

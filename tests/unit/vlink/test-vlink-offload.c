@@ -1046,6 +1046,53 @@ static void test_inherited(void)
     }
 }
 
+/* --- kept for longer than the packet -------------------------------------- */
+
+static bool keep_piece(void *opaque, Packet *piece)
+{
+    packet_queue_push(opaque, packet_hold(piece));
+    return true;
+}
+
+/* Of a packet that was held itself, which is freed before its pieces. */
+static void check_kept(const Frame *f, const Sink *all)
+{
+    GQueue kept = G_QUEUE_INIT;
+    Packet *p;
+    Scattered s;
+
+    scatter_randomly(&s, f, 3);
+    p = packet_hold(&s.p);
+    scatter_free(&s);
+    g_assert_true(offload_send(p, 0, keep_piece, &kept));
+    packet_put(p);
+    for (unsigned i = 0; i < all->got->len; i++) {
+        g_autoptr(Packet) piece = packet_queue_pop(&kept);
+        g_autoptr(Frame) seen = frame_from_packet(piece);
+
+        assert_equal_frames(seen, sink_frame(all, i));
+    }
+    g_assert_null(packet_queue_pop(&kept));
+}
+
+static void test_kept(void)
+{
+    Frame *frames[] = {
+        gso_tcp(false, 5000, 999), gso_udp(true, PACKET_GSO_UDP, 5000, 1001),
+        gso(extended(upper(true, 6, 40, 5000), 80), PACKET_GSO_TCPV6, 999),
+        frame_partial(upper(true, 17, 0, 500)),
+        frame_partial(extended(upper(true, 17, 0, 500), 80)),
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(frames); i++) {
+        Sink all = cut(frames[i], 0, 0);
+
+        check_kept(frames[i], &all);
+        sink_free(&all);
+        frame_free(frames[i]);
+    }
+}
+
 /* --- headers that lie ----------------------------------------------------- */
 
 typedef enum Sample {
@@ -1389,6 +1436,7 @@ int main(int argc, char **argv)
     g_test_add_func("/offload/checksum/padding", test_complete_padding);
     g_test_add_func("/offload/checksum/data-valid", test_data_valid);
     g_test_add_func("/offload/inherited", test_inherited);
+    g_test_add_func("/offload/kept", test_kept);
     g_test_add_func("/offload/lie/claims", test_claims);
     g_test_add_func("/offload/lie/too-long", test_too_long);
     g_test_add_func("/offload/lie/layers-first", test_layers_first);
