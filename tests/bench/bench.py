@@ -7,6 +7,7 @@ import argparse
 import datetime
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import library
 import report
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
 BUILD = REPO / 'build'
+LIBRARY = BUILD / 'bench' / 'lib'
+
+# As QEMU is compiled, which the library is part of.
+CFLAGS = '-ftrivial-auto-var-init=zero -fzero-call-used-regs=used-gpr'
 
 # A network to make taps in, processes that end with the first of them, and
 # mounts that nobody else sees.  What becomes of the bench, nothing stays.
@@ -56,7 +62,9 @@ class Bench:
             self.child.kill()
             self.child.wait()
         if self.child.returncode:
-            raise BenchError(f'{Path(command[-3]).name} failed')
+            program = next(w for w in map(Path, command)
+                           if HERE in w.parents or LIBRARY in w.parents)
+            raise BenchError(f'{program.name} failed')
         return output
 
     def compile_rr(self):
@@ -81,28 +89,101 @@ class Bench:
                   parameters, results])
         return json.loads(results.read_text())
 
+    # ---- the library ----
+
+    def build_library(self):
+        """What is not built is built; returns the programs' directory."""
+        python = BUILD / 'python' / 'bin' / 'python3'
+        log = self.tmp / 'log'
+        commands = [['ninja', '-C', LIBRARY]]
+        if not (LIBRARY / 'build.ninja').exists():
+            commands.insert(0, [
+                python, '-m', 'mesonbuild.mesonmain', 'setup', LIBRARY, REPO,
+                '-Dtests=false', '-Dbench=true', '-Doptimization=2',
+                '-Ddebug=false', f'-Dc_args={CFLAGS}'])
+        for command in commands:
+            with log.open('w') as output:
+                done = subprocess.run([str(word) for word in command],
+                                      stdout=output, stderr=subprocess.STDOUT)
+            if done.returncode:
+                raise BenchError('cannot build the library: ' +
+                                 log.read_text()[-2000:])
+        return LIBRARY / 'tests' / 'bench' / 'vlink'
+
+    def run_library(self, programs):
+        directory = self.build_library()
+        milliseconds = 4 if self.args.quick else 20
+        return ''.join(
+            self.run([directory / program, '--rounds', self.rounds,
+                      '--ms', milliseconds],
+                     stdout=subprocess.PIPE, text=True)
+            for program in programs)
+
+    def count_instructions(self, programs):
+        """By name, where the processor does not do it and valgrind can."""
+        if self.args.quick or not shutil.which('valgrind'):
+            return {}
+        counted = {}
+        for program in programs:
+            dumps = self.tmp / program
+            dumps.mkdir()
+            self.run(['valgrind', '-q', '--tool=callgrind',
+                      f'--callgrind-out-file={dumps}/out',
+                      LIBRARY / 'tests' / 'bench' / 'vlink' / program,
+                      '--count'])
+            counted.update(library.read_callgrind(dumps))
+        return counted
+
     # ---- parts ----
 
     def guest(self):
+        """With real guests."""
         result = self.in_guests('endtoend.py')
+        title = 'End to end, with guests'
         return {
-            'title': 'End to end, with guests',
+            'title': title,
             'how': f'Medians of {self.rounds} rounds; each sample is of about '
                    f'{self.seconds} s. The guests are emulated (TCG), with '
                    'one processor each. Other programs kept '
                    f'{result["others"]:.1f} of the host\'s processors busy '
                    'meanwhile.',
-            **result}
+            'sections': [{'title': title, 'rows': result['rows']}]}
+
+    def library(self):
+        """libvlink alone."""
+        programs = ['bench-path', 'bench-fanout', 'bench-offload']
+        samples = library.Samples(self.run_library(programs))
+        counted = {}
+        if not any('instructions' in line for line in samples.lines):
+            counted = self.count_instructions(programs[:1])
+        return {
+            'title': 'The library alone',
+            'how': f'Medians of {self.rounds} rounds, of the processor time '
+                   'of the one thread. Addresses are drawn at random.',
+            'sections': library.sections(samples, counted)}
+
+    # ---- plots ----
 
     def plot(self, name, part, output):
-        if name == 'guest':
-            path = 'end-to-end.svg'
-            if report.plot_ratios(output / path, part['title'], part['rows']):
-                return [path]
-        return []
+        plots = getattr(self, f'plot_{name}', lambda *_: [])(part)
+        return [path for path, draw, *args in plots
+                if draw(output / path, *args)]
+
+    def plot_guest(self, part):
+        section, = part['sections']
+        yield ('end-to-end.svg', report.plot_ratios, part['title'],
+               section['rows'])
+
+    def plot_library(self, part):
+        matrices = {s['title']: s for s in part['sections'] if 'columns' in s}
+        path, *_, lookup, fanout = [m for m in matrices.values() if m['lines']]
+        for name, matrix, xlabel in (('path', path, 'addresses'),
+                                     ('lookup', lookup, 'addresses'),
+                                     ('fan-out', fanout, 'slaves')):
+            yield (f'{name}.svg', report.plot_matrix, matrix, xlabel, 'ns')
 
 
-PARTS = ['guest']
+PARTS = ['guest', 'library']
 
 
 def command_line(args):
@@ -110,8 +191,8 @@ def command_line(args):
     words = ['scripts/bench']
     if args.quick:
         words.append('--quick')
-    for part in args.only or []:
-        words += ['--only', part]
+    if args.parts != PARTS:
+        words += [f'--only {part}' for part in args.parts]
     if args.own_qemu:
         words += ['--qemu', 'FILE']
     return ' '.join(words)
@@ -120,7 +201,7 @@ def command_line(args):
 def parse_args():
     parser = argparse.ArgumentParser(prog='scripts/bench')
     parser.add_argument('--quick', action='store_true')
-    parser.add_argument('--only', action='append', choices=PARTS)
+    parser.add_argument('parts', nargs='+', choices=PARTS)
     parser.add_argument('--output', type=Path, default=BUILD / 'bench')
     parser.add_argument('--qemu', type=Path)
     args = parser.parse_args()
@@ -135,15 +216,15 @@ def run_parts(bench, args):
               'date': datetime.date.today().isoformat(),
               'machine': report.machine_facts(REPO, args.qemu), 'parts': []}
     args.output.mkdir(parents=True, exist_ok=True)
-    for name in args.only or PARTS:
+    for name in args.parts:
         say(f'bench: {name}')
         part = getattr(bench, name)()
-        for row in part['rows']:
-            report.summarize(row)
+        for section in part['sections']:
+            for row in section.get('rows', []):
+                report.summarize(row)
         part['plots'] = bench.plot(name, part, args.output)
         result['parts'].append(part)
-        print(f'\n{part["title"]}\n{part["how"]}\n\n{report.table(part["rows"])}'
-              '\n', flush=True)
+        print(f'\n{report.show(part)}\n', flush=True)
         report.write(args.output, result)
     return result
 

@@ -6,12 +6,18 @@
 #
 #   {'case': 'TCP guest → host', 'unit': 'Mbit/s', 'goal': None,
 #    'ours': {'name': 'tap+ipvlan', 'samples': [...]},
-#    'baselines': [{'name': 'tap', 'samples': [...], 'goal': '>= 0.97'}, ...],
-#    'note': 'why something is missing'}
+#    'baselines': [{'name': 'tap', 'samples': [...], 'goal': '>= 0.97'}, ...]}
 #
 # The goal of a baseline is one for the ratio, that of the row one for ours
 # alone.  Where 'any' is true, one of them is enough.  Samples of one round
 # are at the same place in each list.
+#
+# A matrix is a table of medians.
+#
+#   {'columns': ['ns, by slaves', '1', '4'], 'lines': [['a copy', 30, 31]]}
+#
+# A part of the bench has sections, which have a title, rows or a matrix, and
+# perhaps a note.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -79,48 +85,74 @@ def verdict(met):
     return {None: '', True: 'ok', False: 'MISS'}[met]
 
 
+def any_goal(row):
+    """The goals of a row of which one is enough, on its only line."""
+    b = row['baselines'][0]
+    return [b['name'], number(b['median']), number(b['ratio']), spread(b),
+            f'{row["goal"]}, or ratio {b["goal"]}', verdict(row.get('met'))]
+
+
+def spread(baseline):
+    return '–'.join(map(number, baseline['spread'] or []))
+
+
 def lines_of(row):
     """The cells of a row's lines, one line for each baseline."""
     ours = row['ours']
-    first = [row['case'], row['unit'], ours['name'], number(ours['median'])]
     goal = row.get('goal') or ''
-    own_met = meets(ours['median'], goal) if goal and ours['samples'] else None
-    either = row.get('any') and row.get('met')
+    first = [row['case'], row['unit'], ours['name'], number(ours['median'])]
+    if row.get('any') and row['baselines']:
+        yield first + any_goal(row)
+        return
     if goal or not row['baselines']:
-        yield first + ['', '', '', '', goal, verdict(either or own_met)]
-        first = ['', '', '', '']
+        met = meets(ours['median'], goal) if goal and ours['samples'] else None
+        yield first + ['', '', '', '', goal, verdict(met)]
+        first = [''] * 4
     for b in row['baselines']:
-        spread = '–'.join(map(number, b['spread'])) if b['spread'] else ''
         yield first + [b['name'], number(b['median']), number(b['ratio']),
-                       spread, b.get('goal') or '',
-                       verdict(b.get('met') and True if either
-                               else b.get('met'))]
-        first = ['', '', '', '']
-    if row.get('note'):
-        yield ['  ' + row['note']] + [''] * (len(HEADER) - 1)
+                       spread(b), b.get('goal') or '', verdict(b.get('met'))]
+        first = [''] * 4
 
 
-def table(rows):
-    """Fixed-width text."""
-    lines = [list(HEADER)]
-    for row in rows:
-        lines += lines_of(row)
-    # A note may run over all columns.
-    widths = [max(len(line[i]) for line in lines
-                  if i or not line[0].startswith('  '))
-              for i in range(len(HEADER))]
-    out = []
-    for line in lines:
-        out.append('  '.join(
-            cell.ljust(width) if i in LEFT else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths))).rstrip())
+def columns(lines, left):
+    """Fixed-width text; the columns with a number in @left are text."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    out = ['  '.join(cell.ljust(width) if i in left else cell.rjust(width)
+                     for i, (cell, width) in enumerate(zip(line, widths)))
+           .rstrip() for line in lines]
     out.insert(1, '-' * max(map(len, out)))
+    return '\n'.join(out)
+
+
+def table(section):
+    """A section's rows or matrix as text; empty where it has none."""
+    if section.get('rows'):
+        lines = [HEADER]
+        for row in section['rows']:
+            lines += lines_of(row)
+        return columns(lines, LEFT)
+    if section.get('lines'):
+        return columns([section['columns'],
+                        *([line[0], *map(number, line[1:])]
+                          for line in section['lines'])], [0])
+    return ''
+
+
+def show(part):
+    """All of a part, for the terminal."""
+    out = [part['title'], part['how']]
+    for section in part['sections']:
+        out.append('')
+        if section['title'] != part['title']:
+            out.append(section['title'])
+        out += filter(None, [table(section), section.get('note')])
     return '\n'.join(out)
 
 
 def tally(parts):
     """How many goals there are, and how many of them were reached."""
-    met = [row['met'] for part in parts for row in part['rows']
+    met = [row['met'] for part in parts for section in part['sections']
+           for row in section.get('rows', [])
            if row.get('met') is not None]
     return len(met), sum(met)
 
@@ -194,6 +226,16 @@ def goals_text(parts):
     return f'{met} of {wanted} goals were reached.'
 
 
+def page_section(part, section):
+    if section['title'] != part['title']:
+        yield f'### {section["title"]}\n'
+    text = table(section)
+    if text:
+        yield f'```text\n{text}\n```\n'
+    if section.get('note'):
+        yield section['note'] + '\n'
+
+
 def page(result):
     facts = [f'| {name} | {value} |'
              for name, value in {'command': f'`{result["command"]}`',
@@ -203,8 +245,8 @@ def page(result):
                        goals=goals_text(result['parts']))]
     for part in result['parts']:
         out.append(f'## {part["title"]}\n\n{part["how"]}\n')
-        if part['rows']:
-            out.append(f'```text\n{table(part["rows"])}\n```\n')
+        for section in part['sections']:
+            out += page_section(part, section)
         out += [f'![{part["title"]}]({plot})\n' for plot in part['plots']]
     return '\n'.join(out)
 
@@ -260,23 +302,20 @@ def plot_ratios(path, title, rows):
                                  'script': script}, data)
 
 
-def plot_lines(path, title, lines, xlabel, ylabel, limit=None):
-    """@lines: {name: [(x, y), ...]}, over a logarithmic x."""
-    xs = sorted({x for line in lines.values() for x, _ in line})
-    data = [[x, *(dict(line).get(x, 'NaN') for line in lines.values())]
-            for x in xs]
-    script = ['set logscale x 2', f'set xlabel {quoted(xlabel)}',
-              f'set ylabel {quoted(ylabel)}', 'set yrange [0:*]',
-              'set key outside right',
+def plot_matrix(path, matrix, xlabel, ylabel):
+    """A line for each of a matrix, over logarithmic axes."""
+    xs = [column.replace(',', '') for column in matrix['columns'][1:]]
+    lines = matrix['lines']
+    data = [[x, *('NaN' if line[i] is None else line[i] for line in lines)]
+            for i, x in enumerate(xs, 1)]
+    script = ['set logscale xy 2', f'set xlabel {quoted(xlabel)}',
+              f'set ylabel {quoted(ylabel)}', 'set key outside right',
               'set xtics (%s)' % ', '.join(f'"{x}" {x}' for x in xs)]
-    plots = [f'$data using 1:{i + 2} with linespoints lw 2 pt 7 ps 0.5 '
-             f'lc rgb "{COLOURS[i % len(COLOURS)]}" '
-             f'dt {1 + i // len(COLOURS)} title {quoted(name)}'
-             for i, name in enumerate(lines)]
-    if limit is not None:
-        plots.append(f'{limit} lc rgb "#c03030" dt 3 title "goal"')
-    script.append('plot ' + ', '.join(plots))
-    return gnuplot(path, title, {'script': script}, data)
+    script.append('plot ' + ', '.join(
+        f'$data using 1:{i + 2} with linespoints lw 2 pt 7 ps 0.5 '
+        f'lc rgb "{COLOURS[i % len(COLOURS)]}" dt {1 + i // len(COLOURS)} '
+        f'title {quoted(line[0])}' for i, line in enumerate(lines)))
+    return gnuplot(path, matrix['title'], {'script': script}, data)
 
 
 # ---- all of it ----

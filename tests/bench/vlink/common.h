@@ -53,6 +53,7 @@ typedef struct BenchUser {
     uint64_t got;               /* frames */
     uint8_t *copy_to;           /* PACKET_MAX_LEN bytes, or NULL: only count */
     bool busy;                  /* takes no more */
+    const Frame *unsent;        /* was refused, and goes when it is woken */
 } BenchUser;
 
 /* A port with slaves on a wire that swallows all frames. */
@@ -71,9 +72,12 @@ extern const uint8_t bench_gateway_mac[ETHER_ADDR_LEN];
 BenchNet *bench_net_new(IpvlanMode mode, unsigned n, unsigned max_addrs);
 void bench_net_free(BenchNet *net);
 
-/* Make a Packet of a frame and hand it to the library. */
+/*
+ * Make a Packet of a frame and hand it to the library.  Who may not send now
+ * waits for its turn.
+ */
 void bench_receive(BenchNet *net, const Frame *f);
-LinkTx bench_xmit(BenchUser *user, const Frame *f);
+void bench_xmit(BenchUser *u, const Frame *f);
 
 /* --- measuring ------------------------------------------------------------ */
 
