@@ -67,21 +67,24 @@ class Bench:
             raise BenchError(f'{program.name} failed')
         return output
 
-    def compile_rr(self):
-        rr = BUILD / 'bench' / 'rr'
-        source = HERE / 'guest' / 'rr.c'
-        if not rr.exists() or rr.stat().st_mtime < source.stat().st_mtime:
-            rr.parent.mkdir(parents=True, exist_ok=True)
-            subprocess.run(['gcc', '-O2', '-Wall', '-static', '-o', rr, source],
-                           check=True)
-        return rr
+    def compile(self, name, *options):
+        """One of the small programs in guest/."""
+        program = BUILD / 'bench' / name
+        source = HERE / 'guest' / f'{name}.c'
+        if (not program.exists() or
+                program.stat().st_mtime < source.stat().st_mtime):
+            program.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(['gcc', '-O2', '-Wall', *options, '-o', program,
+                            source], check=True)
+        return str(program)
 
     def in_guests(self, program):
         """Run @program, which boots guests, in namespaces of its own."""
         parameters, results = self.tmp / 'parameters', self.tmp / 'results'
         parameters.write_text(json.dumps({
             'qemu': str(self.args.qemu), 'guest': str(BUILD / 'guest'),
-            'rr': str(self.compile_rr()), 'tmp': str(self.tmp),
+            'rr': self.compile('rr', '-static'),
+            'holds': self.compile('holds'), 'tmp': str(self.tmp),
             'seconds': self.seconds, 'rounds': self.rounds,
             'quick': self.args.quick}))
         user = [] if os.geteuid() == 0 else ['--map-root-user']
@@ -139,15 +142,20 @@ class Bench:
     def guest(self):
         """With real guests."""
         result = self.in_guests('endtoend.py')
-        title = 'End to end, with guests'
-        return {
-            'title': title,
-            'how': f'Medians of {self.rounds} rounds; each sample is of about '
-                   f'{self.seconds} s. The guests are emulated (TCG), with '
-                   'one processor each. Other programs kept '
-                   f'{result["others"]:.1f} of the host\'s processors busy '
-                   'meanwhile.',
-            'sections': [{'title': title, 'rows': result['rows']}]}
+        return {'title': 'End to end, with guests',
+                'how': self.how_with_guests(result), **result}
+
+    def mainloop(self):
+        """How long QEMU's main loop is held."""
+        result = self.in_guests('mainloop.py')
+        return {'title': "QEMU's main loop",
+                'how': self.how_with_guests(result), **result}
+
+    def how_with_guests(self, result):
+        return (f'Medians of {self.rounds} rounds; each sample is of about '
+                f'{self.seconds} s. The guests are emulated (TCG), with one '
+                f'processor each. Other programs kept {result["others"]:.1f} '
+                "of the host's processors busy meanwhile.")
 
     def library(self):
         """libvlink alone."""
@@ -183,7 +191,7 @@ class Bench:
             yield (f'{name}.svg', report.plot_matrix, matrix, xlabel, 'ns')
 
 
-PARTS = ['guest', 'library']
+PARTS = ['guest', 'mainloop', 'library']
 
 
 def command_line(args):

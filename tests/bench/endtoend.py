@@ -9,9 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from machines import BenchError, KINDS, Lab, SLAVES
+from machines import BenchError, Lab, SLAVES
 from measures import (RoundTrips, SmallUdp, Tcp, TcpAll, TcpSiblings,
-                      measure_group, progress)
+                      measure_group)
+
+
+TITLE = 'End to end, with guests'
 
 
 def series(name, cell, figure='rate'):
@@ -25,11 +28,11 @@ def row(case, unit, ours, *baselines):
 
 
 class EndToEnd:
-    def __init__(self, lab, seconds, rounds, quick):
+    def __init__(self, lab, parameters):
         self.lab = lab
-        self.seconds = seconds
-        self.rounds = rounds
-        self.quick = quick
+        self.seconds = parameters['seconds']
+        self.rounds = parameters['rounds']
+        self.quick = parameters['quick']
         self.rows = []
         self.others = 0
 
@@ -130,21 +133,24 @@ class EndToEnd:
         for out in True, False:
             self.small_udp(out)
         self.round_trips()
-        return {'rows': self.rows, 'others': self.others}
+        return {'sections': [{'title': TITLE, 'rows': self.rows}],
+                'others': self.others}
 
 
-def main():
-    parameters, results = map(Path, sys.argv[1:])
+def bench_main(paths, bench):
+    """What the programs that boot guests have in common."""
+    parameters, results = map(Path, paths)
     p = json.loads(parameters.read_text())
-    with tempfile.TemporaryDirectory(prefix='vlink-bench-') as tmp:
-        lab = Lab(Path(p['qemu']), Path(p['guest']), Path(p['rr']), Path(tmp))
-        result = EndToEnd(lab, p['seconds'], p['rounds'], p['quick']).run()
-    results.write_text(json.dumps(result))
+    try:
+        with tempfile.TemporaryDirectory(dir=p['tmp']) as tmp:
+            lab = Lab(Path(p['qemu']), Path(p['guest']), Path(p['rr']),
+                      Path(tmp))
+            results.write_text(json.dumps(bench(lab, p).run()))
+    except BenchError as error:
+        sys.exit(f'bench: {error}')
+    except KeyboardInterrupt:
+        sys.exit(1)
 
 
-try:
-    main()
-except BenchError as error:
-    sys.exit(f'bench: {error}')
-except KeyboardInterrupt:
-    sys.exit(1)
+if __name__ == '__main__':
+    bench_main(sys.argv[1:], EndToEnd)
