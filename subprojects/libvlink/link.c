@@ -123,6 +123,8 @@ static void link_free(Link *link)
 {
     rx_destroy(link);
     turn_destroy(link);
+    shaper_destroy(&link->tx_shaper, link->platform);
+    shaper_destroy(&link->rx_shaper, link->platform);
     if (link->pair) {
         link->pair->pair = NULL;
     }
@@ -231,9 +233,22 @@ void link_set_weight(Link *link, unsigned weight)
     link->weight = weight;
 }
 
+/* There are tokens again, or there is no limit any more. */
+static void link_tx_again(void *opaque)
+{
+    Link *link = opaque;
+
+    link->tx_shaper.waiting = false;
+    link_wake(link);
+}
+
 void link_set_rates(Link *link, const LinkRates *rates)
 {
     link->rates = *rates;
+    shaper_set(&link->tx_shaper, link, rates->tx_bps, rates->burst,
+               link_tx_again);
+    shaper_set(&link->rx_shaper, link, rates->rx_bps, rates->burst,
+               rx_again);
 }
 
 bool link_wants_group(const Link *link, const uint8_t mac[ETHER_ADDR_LEN])
@@ -342,6 +357,17 @@ static LinkTx link_xmit_upper(Link *link, Packet *p)
     return tx;
 }
 
+static bool link_has_tokens(Link *link, Packet *p)
+{
+    if (shaper_allows(&link->tx_shaper, link->platform) ||
+        turn_is_urgent(link, p)) {
+        return true;
+    }
+    link->tx_closed = true;
+    link->root.refused = TURN_NO_QUEUE;
+    return false;
+}
+
 LinkTx link_xmit(Link *link, Packet *p)
 {
     uint32_t len = p->len;
@@ -351,10 +377,15 @@ LinkTx link_xmit(Link *link, Packet *p)
         link_count_tx(link, len);
         return link_drop(link, p, DROP_LINK_DOWN);
     }
+    if (G_UNLIKELY(shaper_is_on(&link->tx_shaper)) &&
+        !link_has_tokens(link, p)) {
+        return link_refuse(link, p);
+    }
     tx = link->lower ? link_xmit_upper(link, p) : root_xmit(link, p);
     if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
         return link_refuse(link, p);
     }
+    shaper_take(&link->tx_shaper, len);
     link_count_tx(link, len);
     return tx;
 }

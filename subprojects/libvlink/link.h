@@ -31,29 +31,18 @@
 #include "root.h"
 #include "rx.h"
 #include "sched.h"
+#include "shape.h"
 #include "turn.h"
 
 #define LINK_MAX_NEST 8         /* as the kernel's MAX_NEST_DEV */
 #define LINK_RX_QUEUE 1024      /* packets */
-#define LINK_MAX_QUEUES ROOT_MAX_QUEUES /* as many as a net client of QEMU can have */
+#define LINK_MAX_QUEUES ROOT_MAX_QUEUES /* as a net client of QEMU has */
 
 #define LINK_WEIGHT_MAX 256
-
-/* Bits a second, and bytes. */
-#define LINK_RATE_MIN UINT64_C(8000)
-#define LINK_RATE_MAX UINT64_C(1000000000000)
-#define LINK_BURST_MIN 1514
-#define LINK_BURST_MAX (1 << 30)
 
 /* The errors' code is a positive errno value. */
 #define LINK_ERROR link_error_quark()
 GQuark link_error_quark(void);
-
-/* What a link may carry at most; 0: no limit. */
-typedef struct LinkRates {
-    uint64_t tx_bps, rx_bps;    /* bits a second, from and to the user */
-    uint32_t burst;             /* bytes; 0: LINK_RATE_BURST of the rate */
-} LinkRates;
 
 typedef enum RxHandlerResult {
     RX_HANDLER_CONSUMED,        /* the handler took care of the frame */
@@ -129,6 +118,7 @@ struct Link {
     const LinkUserOps *user;
     void *user_opaque;
     LinkRx rx;
+    Shaper tx_shaper, rx_shaper;
     Turn turn;                  /* among lower->uppers */
     Ring ring;                  /* of uppers that were told BUSY */
     bool tx_busy;               /* has answered BUSY since it was woken */

@@ -19,6 +19,7 @@ static inline LinkTx rx_give(RxQueue *q, const Packet *p)
 
     q->busy = tx == LINK_TX_BUSY;
     if (tx == LINK_TX_OK) {
+        shaper_take(&link->rx_shaper, p->len);
         link_count_rx(link, p);
     }
     return tx;
@@ -40,6 +41,13 @@ static LinkTx rx_offer(RxQueue *q, Packet *p)
     return offload_send(p, can, rx_emit, q) ? LINK_TX_OK : LINK_TX_BUSY;
 }
 
+/* --- the queue ----------------------------------------------------------- */
+
+static bool rx_is_empty(const RxQueue *q)
+{
+    return !q->packets.length && !q->urgent.length;
+}
+
 /*
  * What is for many may fill one half of the queue: a storm that a user is too
  * slow for displaces none of what is for this user alone.
@@ -49,19 +57,79 @@ static unsigned rx_limit(const LinkRx *rx, const Packet *p)
     return p->for_many ? (rx->max + 1) / 2 : rx->max;
 }
 
+static void rx_push(RxQueue *q, Packet *p)
+{
+    packet_queue_push(&q->packets, p);
+    q->bytes += p->len;
+}
+
+/* Back to the front, where CoDel has let it pass. */
+static void rx_push_back(RxQueue *q, Packet *p, bool urgent)
+{
+    if (urgent) {
+        packet_queue_push_front(&q->urgent, p);
+        return;
+    }
+    packet_queue_push_front(&q->packets, p);
+    q->bytes += p->len;
+    q->passed = true;
+}
+
+static Packet *rx_pop(RxQueue *q)
+{
+    Packet *p = packet_queue_pop(&q->packets);
+
+    if (p) {
+        q->bytes -= p->len;
+    }
+    return p;
+}
+
+/*
+ * What the user is to have next, without those that have waited too long.
+ * Who is half way there goes on.
+ */
+static Packet *rx_next(RxQueue *q, int64_t now)
+{
+    Packet *p = rx_pop(q);
+    bool passed = q->passed;
+
+    q->passed = false;
+    while (p && !passed && !p->pieces &&
+           codel_drops(&q->codel, now, p->queued, q->bytes)) {
+        link_drop(q->link, p, DROP_CODEL);
+        packet_put(p);
+        p = rx_pop(q);
+    }
+    return p;
+}
+
 static void rx_enqueue(RxQueue *q, const Packet *p)
 {
     Link *link = q->link;
+    bool urgent = q->urgent.length < RX_URGENT_MAX && packet_is_urgent(p);
     Packet *held;
 
-    if (q->packets.length >= rx_limit(&link->rx, p)) {
+    if (!urgent && q->packets.length >= rx_limit(&link->rx, p)) {
         link_drop(link, p, DROP_RX_QUEUE);
         return;
     }
     link_trace(link, LINK_EVENT_QUEUE, NULL, p);
     held = packet_hold(p);
     held->queued = link->platform->now();
-    packet_queue_push(&q->packets, held);
+    if (urgent) {
+        packet_queue_push(&q->urgent, held);
+    } else {
+        rx_push(q, held);
+    }
+}
+
+/* --- to the user --------------------------------------------------------- */
+
+static bool rx_has_tokens(Link *link)
+{
+    return G_LIKELY(!shaper_is_on(&link->rx_shaper)) ||
+           shaper_allows(&link->rx_shaper, link->platform);
 }
 
 void rx_deliver(Link *link, Packet *p)
@@ -70,7 +138,7 @@ void rx_deliver(Link *link, Packet *p)
 
     link_steer(link, p);
     q = rx_queue_of(link, p);
-    if (q->busy || !g_queue_is_empty(&q->packets) ||
+    if (q->busy || !rx_is_empty(q) || !rx_has_tokens(link) ||
         rx_offer(q, p) == LINK_TX_BUSY) {
         rx_enqueue(q, p);
     }
@@ -81,19 +149,41 @@ void rx_deliver(Link *link, Packet *p)
 static unsigned rx_poll(Poll *poll, unsigned budget)
 {
     RxQueue *q = (RxQueue *)((char *)poll - offsetof(RxQueue, poll));
+    int64_t now = q->link->platform->now();
     unsigned done = 0;
 
-    while (done < budget && !g_queue_is_empty(&q->packets)) {
-        Packet *p = packet_queue_pop(&q->packets);
+    while (done < budget && !rx_is_empty(q) && rx_has_tokens(q->link)) {
+        bool urgent = q->urgent.length;
+        Packet *p = urgent ? packet_queue_pop(&q->urgent) : rx_next(q, now);
 
+        if (!p) {
+            break;
+        }
         if (rx_offer(q, p) == LINK_TX_BUSY) {
-            packet_queue_push_front(&q->packets, p);
+            rx_push_back(q, p, urgent);
             break;
         }
         done += poll_cost(p->len);
         packet_put(p);
     }
     return done;
+}
+
+/* Each queue is the first in turn, or the first would have all tokens. */
+void rx_again(void *opaque)
+{
+    Link *link = opaque;
+    LinkRx *rx = &link->rx;
+
+    link->rx_shaper.waiting = false;
+    rx->first++;
+    for (unsigned i = 0; i < rx->made; i++) {
+        RxQueue *q = rx->queue[(rx->first + i) % rx->made];
+
+        if (!q->busy && !rx_is_empty(q)) {
+            poll_schedule(&q->poll);
+        }
+    }
 }
 
 void link_rx_ready(Link *link, unsigned queue)
@@ -105,7 +195,7 @@ void link_rx_ready(Link *link, unsigned queue)
     }
     q = link->rx.queue[queue];
     q->busy = false;
-    if (!g_queue_is_empty(&q->packets)) {
+    if (!rx_is_empty(q)) {
         poll_schedule(&q->poll);
     }
 }
@@ -115,7 +205,9 @@ unsigned link_rx_waiting(const Link *link)
     unsigned n = 0;
 
     for (unsigned i = 0; i < link->rx.made; i++) {
-        n += link->rx.queue[i]->packets.length;
+        const RxQueue *q = link->rx.queue[i];
+
+        n += q->packets.length + q->urgent.length;
     }
     return n;
 }
@@ -125,11 +217,17 @@ void link_set_rx_queue(Link *link, unsigned packets)
     link->rx.max = packets;
 }
 
+static unsigned rx_queue_purge(RxQueue *q)
+{
+    q->bytes = 0;
+    q->passed = false;
+    return packet_queue_purge(&q->packets) + packet_queue_purge(&q->urgent);
+}
+
 void rx_purge(Link *link, DropReason reason)
 {
     for (unsigned i = 0; i < link->rx.made; i++) {
-        link->stats.drops[reason] +=
-            packet_queue_purge(&link->rx.queue[i]->packets);
+        link->stats.drops[reason] += rx_queue_purge(link->rx.queue[i]);
     }
 }
 
@@ -137,6 +235,7 @@ void rx_reset(Link *link)
 {
     for (unsigned i = 0; i < link->rx.made; i++) {
         link->rx.queue[i]->busy = false;
+        link->rx.queue[i]->codel = (Codel) { 0 };
     }
 }
 
@@ -170,6 +269,24 @@ static GQueue *rx_oldest(GQueue *queues, unsigned n)
     return oldest;
 }
 
+/* Take all out of the queues, those in use and others; [2][n], urgent last. */
+static GQueue *rx_take_all(LinkRx *rx)
+{
+    GQueue *old = g_new(GQueue, 2 * rx->made);
+
+    for (unsigned i = 0; i < rx->made; i++) {
+        RxQueue *q = rx->queue[i];
+
+        old[i] = q->packets;
+        old[rx->made + i] = q->urgent;
+        g_queue_init(&q->packets);
+        g_queue_init(&q->urgent);
+        q->bytes = 0;
+        q->passed = false;
+    }
+    return old;
+}
+
 /*
  * Each packet goes to the queue that its flow has now, in the order in which
  * they came.  The user may be asked again in each: if it has no room there,
@@ -179,21 +296,23 @@ void rx_steer(Link *link)
 {
     LinkRx *rx = &link->rx;
     unsigned n = rx->made;
-    g_autofree GQueue *old = g_new(GQueue, n);
-    GQueue *q;
+    g_autofree GQueue *old = rx_take_all(rx);
+    GQueue *from;
 
     while (rx->made < link->n_queues) {
         rx_make_queue(link);
     }
-    for (unsigned i = 0; i < n; i++) {
-        old[i] = rx->queue[i]->packets;
-        g_queue_init(&rx->queue[i]->packets);
-    }
-    while ((q = rx_oldest(old, n))) {
-        Packet *p = packet_queue_pop(q);
+    while ((from = rx_oldest(old, n))) {
+        Packet *p = packet_queue_pop(from);
 
         link_steer(link, p);
-        packet_queue_push(&rx_queue_of(link, p)->packets, p);
+        rx_push(rx_queue_of(link, p), p);
+    }
+    while ((from = rx_oldest(old + n, n))) {
+        Packet *p = packet_queue_pop(from);
+
+        link_steer(link, p);
+        packet_queue_push(&rx_queue_of(link, p)->urgent, p);
     }
     for (unsigned i = 0; i < rx->made; i++) {
         link_rx_ready(link, i);
@@ -212,7 +331,7 @@ void rx_destroy(Link *link)
         RxQueue *q = link->rx.queue[i];
 
         poll_cancel(&q->poll);
-        packet_queue_purge(&q->packets);
+        rx_queue_purge(q);
         g_free(q);
     }
     g_free(link->rx.queue);

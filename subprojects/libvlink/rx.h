@@ -4,7 +4,8 @@
  * A user may take its frames in several queues, as a NIC with several rings
  * does, and be busy in one of them.  Each has its own bounded queue here, its
  * own poll and its own place in the round, so that a busy one holds up none
- * of the others.  For link.c.
+ * of the others.  What is urgent waits in a short queue before the others; of
+ * those, CoDel drops who has waited too long.  For link.c.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,14 +13,21 @@
 #ifndef LIBVLINK_RX_H
 #define LIBVLINK_RX_H
 
+#include "codel.h"
 #include "queue.h"
 #include "sched.h"
+
+#define RX_URGENT_MAX 32        /* packets; what is more waits as the others */
 
 typedef struct RxQueue {
     Link *link;
     uint16_t index;
     bool busy;                  /* the user said so */
+    bool passed;                /* CoDel has seen the first of the packets */
+    GQueue urgent;
     GQueue packets;             /* held, the oldest first */
+    uint64_t bytes;             /* of the packets */
+    Codel codel;
     Poll poll;
 } RxQueue;
 
@@ -27,6 +35,7 @@ typedef struct LinkRx {
     RxQueue **queue;
     unsigned made;              /* never fewer: a poll may be under way */
     unsigned max;               /* packets in each */
+    unsigned first;             /* who has the tokens first */
 } LinkRx;
 
 void rx_init(Link *link);
@@ -43,5 +52,8 @@ void rx_reset(Link *link);
 
 /* @p has arrived: to the user, or to wait for it behind the others. */
 void rx_deliver(Link *link, Packet *p);
+
+/* There are tokens again for what waits for them. */
+void rx_again(void *link);
 
 #endif

@@ -32,6 +32,8 @@
     X(BACKLOG,      "backlog-full",   "broadcast backlog is full")           \
     X(RX_QUEUE,     "rx-queue-full",  "receiver takes no frames and its "    \
                                       "queue is full")                       \
+    X(CODEL,        "rx-delay",       "waited too long for its receiver "    \
+                                      "(CoDel)")                             \
     X(LINK_DOWN,    "link-down",      "link or the one below it is down")    \
     X(NO_RECEIVER,  "no-receiver",    "nothing is attached to the link")     \
     X(LOOP,         "loop",           "passed too many receive handlers")

@@ -44,6 +44,7 @@ typedef struct SimUser {
     bool blocked;
     bool stopped;
     unsigned wakes;
+    unsigned refused;
 } SimUser;
 
 typedef struct Sim {
