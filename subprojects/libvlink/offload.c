@@ -269,7 +269,8 @@ static bool segments_are_true(const Packet *p)
     const PacketVnet *v = &p->vnet;
 
     if (!type_is_true(p) || !v->gso_size || v->gso_size > p->len ||
-        l->end - l->l3 > MAX_DATAGRAM) {
+        l->end - l->l3 > MAX_DATAGRAM ||
+        (l->end - l->l4) / v->gso_size > OFFLOAD_MAX_PIECES) {
         return false;
     }
     return !(v->flags & PACKET_VNET_NEEDS_CSUM) ||
@@ -801,12 +802,23 @@ static void cut_end(Cut *c)
     g_free(c->big);
 }
 
+/*
+ * It takes segments of any length, once their checksum is there.  Where
+ * others were cut off before, the rest are cut, too.
+ */
+static bool lacks_only_checksum(const Packet *p, unsigned can)
+{
+    return !p->pieces && (p->vnet.flags & PACKET_VNET_NEEDS_CSUM) &&
+           !(offload_needs(p) & ~(can | OFFLOAD_CSUM));
+}
+
 bool offload_send(Packet *p, unsigned can, OffloadEmit *emit, void *opaque)
 {
     UNINITIALIZED Cut c;
     bool taken = true;
 
-    if (!p->vnet.gso_type || !cut_begin(&c, p, can)) {
+    if (!p->vnet.gso_type || lacks_only_checksum(p, can) ||
+        !cut_begin(&c, p, can)) {
         if (!p->pieces) {
             taken = send_whole(p, can, emit, opaque);
             p->pieces += taken;

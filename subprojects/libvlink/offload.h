@@ -14,9 +14,13 @@
 
 #include "packet.h"
 
-/* What a receiver takes as it is; virtio 1.2, 5.1.3. */
+/*
+ * What a receiver takes as it is; virtio 1.2, 5.1.3.  In virtio all of them
+ * need the first.  Here one without it takes such packets whole, too, once
+ * their checksum is complete.
+ */
 typedef enum Offload {
-    OFFLOAD_CSUM = 1 << 0,      /* partial checksums; all others need it */
+    OFFLOAD_CSUM = 1 << 0,      /* partial checksums */
     OFFLOAD_TSO4 = 1 << 1,
     OFFLOAD_TSO6 = 1 << 2,
     OFFLOAD_ECN = 1 << 3,       /* TCP segments with CWR */
@@ -26,6 +30,13 @@ typedef enum Offload {
 } Offload;
 
 #define OFFLOAD_ALL 0x7f
+
+/*
+ * No packet has to be cut into more.  A link with the smallest MTU that there
+ * can be (RFC 791: 68 bytes) needs fewer; a guest that wants 65,000 wants to
+ * keep us busy.
+ */
+#define OFFLOAD_MAX_PIECES 2048
 
 /*
  * Is what p->vnet says true of the frame, whose layers were parsed?  Nothing

@@ -384,8 +384,34 @@ static void test_tcp(void)
         check_cut(gso_tcp(v6, 0, 7), 0, 0);
         check_cut(gso_tcp(v6, 65000, 1448), 0, 17);
         check_cut(gso_tcp(v6, 65000, 1448), OFFLOAD_CSUM, 17);
-        check_cut(gso_tcp(v6, 64000, 1), 0, 17);
+        check_cut(gso_tcp(v6, 64000, 32), 0, 17);
     }
+}
+
+/* The user-mode stack cannot complete checksums, and takes any length. */
+static void check_whole(Frame *f, unsigned can)
+{
+    g_autoptr(Frame) wanted = frame_checksum(frame_dup(f));
+    Sink sink = cut(f, can, 3);
+
+    g_assert_cmpuint(sink.got->len, ==, 1);
+    g_assert_cmpmem(sink_frame(&sink, 0)->data, f->len,
+                    wanted->data, wanted->len);
+    g_assert_cmpuint(sink_frame(&sink, 0)->vnet.gso_type, ==, 0);
+    sink_free(&sink);
+    frame_free(f);
+}
+
+static void test_tcp_whole(void)
+{
+    Frame *f = gso_tcp(false, 30000, 1448);
+
+    check_whole(gso_tcp(false, 30000, 1448), OFFLOAD_TSO4);
+    check_whole(gso_tcp(true, 30000, 1448), OFFLOAD_TSO6);
+    check_cut(gso_tcp(true, 30000, 1448), OFFLOAD_TSO4, 3);
+    f->vnet.gso_type |= PACKET_GSO_ECN;
+    check_whole(frame_dup(f), OFFLOAD_TSO4 | OFFLOAD_ECN);
+    check_cut(f, OFFLOAD_TSO4, 3);
 }
 
 /* Which receivers take it whole, and which do not. */
@@ -1266,6 +1292,16 @@ static void test_too_long(void)
     }
 }
 
+/* One packet does not keep us busy with tens of thousands. */
+static void test_too_many(void)
+{
+    g_autoptr(Frame) f = gso_tcp(false, 64000, 32);
+
+    g_assert_cmpint(verdict(f), ==, DROP_NONE);
+    f->vnet.gso_size = 31;
+    g_assert_cmpint(verdict(f), ==, DROP_BAD_VNET);
+}
+
 /* A header that is not to be believed is refused for itself. */
 static void test_layers_first(void)
 {
@@ -1410,6 +1446,7 @@ int main(int argc, char **argv)
     g_test_add_func("/offload/sum/lengths", test_sum);
     g_test_add_func("/offload/sum/parts", test_sum_parts);
     g_test_add_func("/offload/tcp/sizes", test_tcp);
+    g_test_add_func("/offload/tcp/whole", test_tcp_whole);
     g_test_add_func("/offload/tcp/needs", test_tcp_needs);
     g_test_add_func("/offload/tcp/flags", test_tcp_flags);
     g_test_add_func("/offload/tcp/wraps", test_tcp_wraps);
@@ -1439,6 +1476,7 @@ int main(int argc, char **argv)
     g_test_add_func("/offload/kept", test_kept);
     g_test_add_func("/offload/lie/claims", test_claims);
     g_test_add_func("/offload/lie/too-long", test_too_long);
+    g_test_add_func("/offload/lie/too-many", test_too_many);
     g_test_add_func("/offload/lie/layers-first", test_layers_first);
     g_test_add_func("/offload/random/segments", test_random_segments);
     g_test_add_func("/offload/random/fragments", test_random_fragments);
