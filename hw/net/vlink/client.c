@@ -88,6 +88,16 @@ static int choose_header_len(NetClientState *netdev)
     return 0;
 }
 
+/*
+ * The user-mode stack has no wire that would limit what it is sent.  It looks
+ * at its MTU for IPv6 only.
+ */
+static unsigned offloads_without_header(const NetClientState *netdev)
+{
+    return netdev->info->type == NET_CLIENT_DRIVER_USER ?
+           OFFLOAD_TSO4 | OFFLOAD_ECN : 0;
+}
+
 void vlink_front_init(VlinkEndpoint *ep)
 {
     NetClientState *netdev = ep->queues[0]->nc.peer;
@@ -96,6 +106,7 @@ void vlink_front_init(VlinkEndpoint *ep)
 
     ep->is_front = true;
     if (!len) {
+        link_set_offloads(ep->link, offloads_without_header(netdev));
         return;
     }
     for (unsigned i = 0; i < ep->n_queues; i++) {
