@@ -261,5 +261,31 @@ class Queues(OffloadTest):
         self.assert_clean((one, two))
 
 
+class Rates(OffloadTest):
+    """A slave may send, and is sent to, no faster than it is told."""
+
+    RATE = 40_000_000
+
+    def seconds(self, transfer):
+        """How long the guest's clock says that it took."""
+        before = float(self.card.check('cat /proc/uptime').split()[0])
+        transfer()
+        return float(self.card.check('cat /proc/uptime').split()[0]) - before
+
+    def test_rates(self):
+        card, = self.launch([''], [f'tx-bps={self.RATE},rx-bps={self.RATE}'])
+        self.card = card
+        least = BLOB_MIB * 1_000_000 * 8 / self.RATE
+        self.assertGreater(self.seconds(lambda: self.send_to_host(card)),
+                           least * 0.95)
+        self.assertGreater(
+            self.seconds(lambda: self.send_from_host(card, card.addr)),
+            least * 0.95)
+        slave = self.slave('n0')
+        self.assertEqual(slave['tx-bps'], self.RATE)
+        self.assertEqual(slave['rx-bps'], self.RATE)
+        self.assert_clean([card])
+
+
 if __name__ == '__main__':
     IpvlanTapTest.main()
