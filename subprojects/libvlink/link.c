@@ -225,7 +225,7 @@ void link_set_queues(Link *link, unsigned n)
 
 void link_set_offloads(Link *link, unsigned offloads)
 {
-    link->offloads = offloads;
+    rx_set_offloads(link, offloads);
 }
 
 void link_set_weight(Link *link, unsigned weight)

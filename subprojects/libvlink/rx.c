@@ -6,6 +6,8 @@
 
 #include "link.h"
 
+#define PROTO_TCP 6
+
 static RxQueue *rx_queue_of(const Link *link, const Packet *p)
 {
     return link->rx.queue[p->queue];
@@ -132,7 +134,7 @@ static bool rx_has_tokens(Link *link)
            shaper_allows(&link->rx_shaper, link->platform);
 }
 
-void rx_deliver(Link *link, Packet *p)
+static void rx_pass(Link *link, Packet *p)
 {
     RxQueue *q;
 
@@ -144,6 +146,76 @@ void rx_deliver(Link *link, Packet *p)
     }
     p->pieces = 0;              /* its bytes may go on to somebody else */
 }
+
+/* --- segments put together ----------------------------------------------- */
+
+static void rx_pass_merged(void *link, Packet *p)
+{
+    rx_pass(link, p);
+}
+
+static unsigned rx_flush(Poll *poll, unsigned budget)
+{
+    Link *link = (Link *)((char *)poll - offsetof(Link, rx.flush));
+
+    coalescer_flush(link->rx.coalescer);
+    return MIN(budget, 1);
+}
+
+/*
+ * What comes with a virtio-net header has been put together where it comes
+ * from; but it must not overtake what has come without one.
+ */
+static bool rx_may_coalesce(const LinkRx *rx, const Packet *p)
+{
+    return p->layers.ip_proto == PROTO_TCP && !p->for_many &&
+           (!p->has_vnet ||
+            (rx->coalescer && !coalescer_is_empty(rx->coalescer)));
+}
+
+/* True: it was kept, for no longer than until the next round of the poll. */
+static bool rx_coalesce(Link *link, const Packet *p)
+{
+    LinkRx *rx = &link->rx;
+
+    if (!rx_may_coalesce(rx, p)) {
+        return false;
+    }
+    if (!rx->coalescer) {
+        rx->coalescer = coalescer_new(rx_pass_merged, link);
+    }
+    if (!coalescer_add(rx->coalescer, p, link->offloads)) {
+        return false;
+    }
+    if (!coalescer_is_empty(rx->coalescer)) {
+        poll_schedule(&rx->flush);
+    }
+    return true;
+}
+
+void rx_deliver(Link *link, Packet *p)
+{
+    if (!link->rx.coalesces || !rx_coalesce(link, p)) {
+        rx_pass(link, p);
+    }
+}
+
+static void rx_flush_all(LinkRx *rx)
+{
+    if (rx->coalescer) {
+        coalescer_flush(rx->coalescer);
+    }
+}
+
+void rx_set_offloads(Link *link, unsigned offloads)
+{
+    rx_flush_all(&link->rx);
+    link->offloads = offloads;
+    link->rx.coalesces = (offloads & OFFLOAD_CSUM) &&
+                         (offloads & (OFFLOAD_TSO4 | OFFLOAD_TSO6));
+}
+
+/* --- waiting ------------------------------------------------------------- */
 
 /* The user has room again: what waited goes first, a turn at a time. */
 static unsigned rx_poll(Poll *poll, unsigned budget)
@@ -226,6 +298,7 @@ static unsigned rx_queue_purge(RxQueue *q)
 
 void rx_purge(Link *link, DropReason reason)
 {
+    rx_flush_all(&link->rx);
     for (unsigned i = 0; i < link->rx.made; i++) {
         link->stats.drops[reason] += rx_queue_purge(link->rx.queue[i]);
     }
@@ -322,11 +395,14 @@ void rx_steer(Link *link)
 void rx_init(Link *link)
 {
     link->rx.max = LINK_RX_QUEUE;
+    poll_init(&link->rx.flush, link->poller, rx_flush);
     rx_make_queue(link);
 }
 
 void rx_destroy(Link *link)
 {
+    poll_cancel(&link->rx.flush);
+    g_clear_pointer(&link->rx.coalescer, coalescer_free);
     for (unsigned i = 0; i < link->rx.made; i++) {
         RxQueue *q = link->rx.queue[i];
 

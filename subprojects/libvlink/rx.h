@@ -13,6 +13,7 @@
 #ifndef LIBVLINK_RX_H
 #define LIBVLINK_RX_H
 
+#include "coalesce.h"
 #include "codel.h"
 #include "queue.h"
 #include "sched.h"
@@ -36,6 +37,9 @@ typedef struct LinkRx {
     unsigned made;              /* never fewer: a poll may be under way */
     unsigned max;               /* packets in each */
     unsigned first;             /* who has the tokens first */
+    bool coalesces;             /* the user takes long segments of TCP */
+    Coalescer *coalescer;       /* NULL before there was anything for it */
+    Poll flush;
 } LinkRx;
 
 void rx_init(Link *link);
@@ -43,6 +47,9 @@ void rx_destroy(Link *link);
 
 /* The number of queues in use is another: steer what waits anew. */
 void rx_steer(Link *link);
+
+/* The user's offloads are others. */
+void rx_set_offloads(Link *link, unsigned offloads);
 
 /* Nobody will take what waits: drop it under @reason. */
 void rx_purge(Link *link, DropReason reason);
