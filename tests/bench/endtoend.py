@@ -60,7 +60,7 @@ class EndToEnd:
         busy = [TcpAll(cell.machine, self.seconds, out) for cell in idle]
         self.measure(f'TCP {direction} over a tap', names, cells + busy)
 
-        case = f'TCP {direction}'
+        case = f'TCP {direction}, tap'
         ours = series('tap+ipvlan', one)
         self.rows.append(row(case, 'Mbit/s', ours,
                              (series('tap', bare), '>= 0.97'),
@@ -68,7 +68,7 @@ class EndToEnd:
         for what, group in ('1 busy', idle), ('all busy', busy):
             for n, cell in zip(many, group):
                 self.rows.append(row(
-                    f'{case}, {n} slaves, {what}', 'Mbit/s',
+                    f'TCP {direction}, {n} slaves, {what}', 'Mbit/s',
                     series(f'tap+ipvlan {n}', cell),
                     (series('1 slave', one), None),
                     (series('tap', bare), None)))
@@ -82,7 +82,7 @@ class EndToEnd:
         bare, one = cells = [Tcp(self.machine(name), self.seconds, out)
                              for name in names]
         self.measure(f'TCP {direction} over slirp', names, cells)
-        self.rows.append(row(f'TCP {direction}', 'Mbit/s',
+        self.rows.append(row(f'TCP {direction}, slirp', 'Mbit/s',
                              series('slirp+ipvlan', one),
                              (series('slirp', bare),
                               '>= 1.3' if out else '>= 1.2')))

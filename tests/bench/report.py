@@ -62,12 +62,12 @@ def ratios(ours, theirs):
 
 
 def summarize(row):
-    """Add medians, ratios and verdicts to a row.  Returns it."""
+    """Add medians, ratios and verdicts to a row: 'met' has one for a goal."""
     ours = row['ours']
-    checks = []
+    met = row['met'] = []
     ours['median'] = median(ours['samples'])
     if row.get('goal') and ours['samples']:
-        checks.append(meets(ours['median'], row['goal']))
+        met.append(meets(ours['median'], row['goal']))
     for baseline in row['baselines']:
         each = ratios(ours, baseline)
         baseline['median'] = median(baseline['samples'])
@@ -75,13 +75,12 @@ def summarize(row):
         baseline['spread'] = [min(each), max(each)] if each else None
         if baseline.get('goal') and each:
             baseline['met'] = meets(baseline['ratio'], baseline['goal'])
-            checks.append(baseline['met'])
-    if checks:
-        row['met'] = any(checks) if row.get('any') else all(checks)
-    return row
+            met.append(baseline['met'])
+    if row.get('any') and met:
+        row['met'] = [any(met)]
 
 
-def verdict(met):
+def verdict(met=None):
     return {None: '', True: 'ok', False: 'MISS'}[met]
 
 
@@ -89,7 +88,7 @@ def any_goal(row):
     """The goals of a row of which one is enough, on its only line."""
     b = row['baselines'][0]
     return [b['name'], number(b['median']), number(b['ratio']), spread(b),
-            f'{row["goal"]}, or ratio {b["goal"]}', verdict(row.get('met'))]
+            f'{row["goal"]}, or ratio {b["goal"]}', verdict(*row['met'])]
 
 
 def spread(baseline):
@@ -151,9 +150,8 @@ def show(part):
 
 def tally(parts):
     """How many goals there are, and how many of them were reached."""
-    met = [row['met'] for part in parts for section in part['sections']
-           for row in section.get('rows', [])
-           if row.get('met') is not None]
+    met = [one for part in parts for section in part['sections']
+           for row in section.get('rows', []) for one in row['met']]
     return len(met), sum(met)
 
 
@@ -310,6 +308,7 @@ def plot_matrix(path, matrix, xlabel, ylabel):
             for i, x in enumerate(xs, 1)]
     script = ['set logscale xy 2', f'set xlabel {quoted(xlabel)}',
               f'set ylabel {quoted(ylabel)}', 'set key outside right',
+              f'set xrange [{xs[0]}:{xs[-1]}]',
               'set xtics (%s)' % ', '.join(f'"{x}" {x}' for x in xs)]
     script.append('plot ' + ', '.join(
         f'$data using 1:{i + 2} with linespoints lw 2 pt 7 ps 0.5 '
