@@ -258,7 +258,8 @@ static unsigned turn_serve(Link *link, unsigned budget)
     link_wake(link);
     lower->ring.serving = NULL;
     if (t->waiting) {
-        if (before == link->stats.tx_packets && !turn_is_blocked(link)) {
+        if (before == link->stats.tx_packets && !link->tx_closed &&
+            !turn_is_blocked(link)) {
             lower->tx_closed = true;    /* or this would go on and on */
         }
         if (t->urgent) {
