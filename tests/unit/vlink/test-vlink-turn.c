@@ -11,6 +11,7 @@
 #define GIGABIT UINT64_C(1000000000)
 
 static const unsigned tiny[] = { 64 };
+static const unsigned small[] = { 300 };
 static const unsigned full[] = { 1514 };
 static const unsigned huge[] = { 65000 };
 static const unsigned any[] = { 64, 1514, 65000, 300, 9014, 64, 65549 };
@@ -116,11 +117,22 @@ static void test_shares_busy(const void *opaque)
 /* The wire takes all, and the main loop is what they compete for. */
 static void test_shares_loop(const void *opaque)
 {
-    for (unsigned i = 0; i < G_N_ELEMENTS(mixes); i++) {
+    static const Mix unlike[] = { { small, 1 }, { full, 1 }, { huge, 1 } };
+
+    for (unsigned i = 1; i < G_N_ELEMENTS(mixes); i++) {
         check_shares(opaque, 0, &mixes[i], 1);
     }
-    check_shares(opaque, 0, mixes, 3);
+    check_shares(opaque, 0, unlike, 3);
     check_shares(opaque, 0, mixes + 1, 4);
+}
+
+/* A turn is thousands of frames, and hundreds of trips round the loop. */
+static void test_shares_tiny(void)
+{
+    static const Mix unlike[] = { { tiny, 1 }, { huge, 1 } };
+
+    check_shares(&shares[0], 0, unlike, 1);
+    check_shares(&shares[0], 0, unlike, 2);
 }
 
 /* --- a sparse one beside greedy ones -------------------------------------- */
@@ -363,6 +375,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(busy, &shares[i], test_shares_busy);
         g_test_add_data_func(loop, &shares[i], test_shares_loop);
     }
+    g_test_add_func("/turn/shares/loop/tiny", test_shares_tiny);
     g_test_add_func("/turn/sparse/delay", test_sparse);
     g_test_add_func("/turn/sparse/bounded", test_sparse_bounded);
     g_test_add_func("/turn/sparse/many", test_sparse_many);
