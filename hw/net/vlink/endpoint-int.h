@@ -32,6 +32,7 @@ typedef struct VlinkQueue {
     VlinkEndpoint *ep;          /* NULL once it has been cleaned up */
     bool busy;                  /* the peer's queue keeps a frame of ours */
     bool big_endian;            /* virtio-net headers to and from the peer */
+    bool enabled;               /* upper only: the guest uses this queue */
 } VlinkQueue;
 
 /* A link and its net clients, all of one name; goes with the last of them. */
@@ -47,7 +48,7 @@ struct VlinkEndpoint {
     bool took_down;             /* we took the NIC's link down */
     RxFilterInfo *filter;       /* the NIC's, until filter_bh runs */
     QEMUBH *filter_bh;
-    QEMUBH *queues_bh;          /* looks which queues the guest uses */
+    QEMUBH *queues_bh;          /* the guest uses other queues */
     unsigned first_woken;       /* queue, so that each is the first in turn */
 
     /* lower only */

@@ -11,7 +11,6 @@
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
 #include "standard-headers/linux/virtio_net.h"
-#include "system/runstate.h"
 #include "trace.h"
 
 /* --- frames -------------------------------------------------------------- */
@@ -26,29 +25,11 @@ static void upper_sent(NetClientState *nc, ssize_t len)
     }
 }
 
-/* Does the guest use this queue now?  While it is stopped, nobody knows. */
-static bool queue_in_use(const VlinkQueue *q)
-{
-    NetClientState *peer = q->nc.peer;
-
-    return !peer || !peer->info->can_receive || !runstate_is_running() ||
-           peer->info->can_receive(peer);
-}
-
-/*
- * Frames for a queue that the guest has stopped to use would wait there for
- * ever.  They are steered again when it is safe to do so.
- */
 static LinkTx upper_deliver(void *opaque, const Packet *p)
 {
     VlinkEndpoint *ep = opaque;
-    VlinkQueue *q = ep->queues[p->queue];
 
-    if (ep->link->n_queues > 1 && unlikely(!queue_in_use(q))) {
-        qemu_bh_schedule(ep->queues_bh);
-        return LINK_TX_BUSY;
-    }
-    return vlink_send(q, p, upper_sent);
+    return vlink_send(ep->queues[p->queue], p, upper_sent);
 }
 
 static ssize_t upper_receive_iov(NetClientState *nc, const struct iovec *iov,
@@ -59,9 +40,6 @@ static ssize_t upper_receive_iov(NetClientState *nc, const struct iovec *iov,
 
     if (!q->ep || !q->ep->link) {
         return iov_size(iov, iovcnt) ?: -1;
-    }
-    if (unlikely(nc->queue_index >= q->ep->link->n_queues)) {
-        qemu_bh_schedule(q->ep->queues_bh);
     }
     if (vlink_take(q, iov, iovcnt, &p) &&
         link_xmit(q->ep->link, &p) == LINK_TX_BUSY) {
@@ -92,12 +70,16 @@ static unsigned count_queues(const VlinkEndpoint *ep)
 {
     unsigned n = 1;
 
-    while (n < ep->n_queues && queue_in_use(ep->queues[n])) {
+    while (n < ep->n_queues && ep->queues[n]->enabled) {
         n++;
     }
     return n;
 }
 
+/*
+ * Frames for a queue that is no longer used would wait there for ever: they
+ * are steered anew.
+ */
 static void upper_queues_bh(void *opaque)
 {
     VlinkEndpoint *ep = opaque;
@@ -109,7 +91,7 @@ static void upper_queues_bh(void *opaque)
     n = count_queues(ep);
     trace_ipvlan_queues(ep->link->name, n);
     for (unsigned i = n; i < ep->n_queues; i++) {
-        /* A frame that waits there has lost its receiver. */
+        /* The one that QEMU's queue keeps has lost its receiver. */
         qemu_purge_queued_packets(&ep->queues[i]->nc);
     }
     link_set_queues(ep->link, n);
@@ -117,6 +99,17 @@ static void upper_queues_bh(void *opaque)
         if (!ep->queues[i]->busy) {
             link_rx_ready(ep->link, i);
         }
+    }
+}
+
+/* One call for each queue, in the midst of the NIC's own work. */
+static void upper_set_queue_enabled(NetClientState *nc, bool enabled)
+{
+    VlinkQueue *q = to_queue(nc);
+
+    q->enabled = enabled;
+    if (q->ep && q->ep->link) {
+        qemu_bh_schedule(q->ep->queues_bh);
     }
 }
 
@@ -355,6 +348,7 @@ const NetClientInfo vlink_upper_info = {
     .has_vnet_hdr = upper_true,
     .has_vnet_hdr_len = upper_has_vnet_hdr_len,
     .set_offload = upper_set_offload,
+    .set_queue_enabled = upper_set_queue_enabled,
     .set_vnet_hdr_len = upper_set_vnet_hdr_len,
     .set_vnet_le = upper_set_vnet_le,
     .set_vnet_be = upper_set_vnet_be,
