@@ -490,14 +490,19 @@ QGuestAllocator guest_alloc_state;
 
 static QPCIBus *pci;
 
-void add_nic(Rig *rig, int n, const char *options)
+void add_nic_with(Rig *rig, int n, const char *options, const char *device)
 {
     g_string_append_printf(rig->args, " -netdev ipvlan,id=n%d,master=up0,"
                            "mac=" PORT_MAC "%s%s -device virtio-net-pci,"
                            "netdev=n%d,id=nic%d,addr=%d,romfile=,"
-                           "mac=52:54:00:00:00:%02x", n,
+                           "mac=52:54:00:00:00:%02x%s%s", n,
                            *options ? "," : "", options, n, n, NIC_SLOT + n,
-                           0xa + n);
+                           0xa + n, *device ? "," : "", device);
+}
+
+void add_nic(Rig *rig, int n, const char *options)
+{
+    add_nic_with(rig, n, options, "");
 }
 
 void nic_rig_start(Rig *rig)
@@ -551,14 +556,33 @@ bool nic_is_up(QVirtioPCIDevice *dev)
     return nic_status & VIRTIO_NET_S_LINK_UP;
 }
 
+/* virtio 1.2, 5.1.4: how many there are is only told with the feature. */
+static int nic_count_queues(QVirtioDevice *vdev)
+{
+    if (!(vdev->features & (1ull << VIRTIO_NET_F_MQ))) {
+        return 1;
+    }
+    return qvirtio_config_readw(vdev, offsetof(struct virtio_net_config,
+                                               max_virtqueue_pairs));
+}
+
 Nic nic_start_without(Rig *rig, int n, uint64_t features)
 {
     Nic nic = { .rig = rig, .dev = nic_find_without(n, features) };
     QVirtioDevice *vdev = &nic.dev->vdev;
 
-    nic.rx = qvirtqueue_setup(vdev, &guest_alloc_state, 0);
-    nic.tx = qvirtqueue_setup(vdev, &guest_alloc_state, 1);
-    nic.ctrl = qvirtqueue_setup(vdev, &guest_alloc_state, 2);
+    nic.mergeable = vdev->features & (1ull << VIRTIO_NET_F_MRG_RXBUF);
+    nic.hdr_len = nic.mergeable ||
+                  (vdev->features & (1ull << VIRTIO_F_VERSION_1)) ?
+                  sizeof(struct virtio_net_hdr_mrg_rxbuf) :
+                  sizeof(struct virtio_net_hdr);
+    nic.n_queues = nic_count_queues(vdev);
+    g_assert_cmpint(nic.n_queues, <=, NIC_QUEUES);
+    for (int i = 0; i < nic.n_queues; i++) {
+        nic.rx[i] = qvirtqueue_setup(vdev, &guest_alloc_state, 2 * i);
+        nic.tx[i] = qvirtqueue_setup(vdev, &guest_alloc_state, 2 * i + 1);
+    }
+    nic.ctrl = qvirtqueue_setup(vdev, &guest_alloc_state, 2 * nic.n_queues);
     qvirtio_set_driver_ok(vdev);
     return nic;
 }
@@ -572,8 +596,10 @@ void nic_stop(Nic *nic)
 {
     const QVirtioBus *bus = nic->dev->vdev.bus;
 
-    qvirtqueue_cleanup(bus, nic->rx, &guest_alloc_state);
-    qvirtqueue_cleanup(bus, nic->tx, &guest_alloc_state);
+    for (int i = 0; i < nic->n_queues; i++) {
+        qvirtqueue_cleanup(bus, nic->rx[i], &guest_alloc_state);
+        qvirtqueue_cleanup(bus, nic->tx[i], &guest_alloc_state);
+    }
     qvirtqueue_cleanup(bus, nic->ctrl, &guest_alloc_state);
     qos_object_destroy((QOSGraphObject *)nic->dev);
 }
@@ -592,28 +618,44 @@ void nic_expect(Nic *nic, Frame expected)
     g_autofree char *is = NULL, *should_be = NULL;
     Frame f;
 
-    nic_kick_and_wait(nic, nic->rx, qvirtqueue_add(qts, nic->rx, buf,
-                                                   NIC_BUF, true, false));
+    nic_kick_and_wait(nic, nic->rx[0], qvirtqueue_add(qts, nic->rx[0], buf,
+                                                      NIC_BUF, true, false));
     /* short frames are padded */
     expected.len = MAX(expected.len, ETH_MIN);
     f.len = expected.len;
-    qtest_memread(qts, buf + NIC_HDR, f.b, f.len);
+    qtest_memread(qts, buf + nic->hdr_len, f.b, f.len);
     is = hex(&f);
     should_be = hex(&expected);
     g_assert_cmpstr(is, ==, should_be);
     guest_free(&guest_alloc_state, buf);
 }
 
-void nic_send(Nic *nic, Frame f)
+/* The head of a descriptor for @f, whose buffer is the caller's to free. */
+static uint32_t nic_add_frame(Nic *nic, QVirtQueue *vq, Frame f,
+                              uint64_t *buf)
 {
     QTestState *qts = nic->rig->qts;
-    uint64_t buf = guest_alloc(&guest_alloc_state, NIC_BUF);
 
-    qtest_memset(qts, buf, 0, NIC_HDR);
-    qtest_memwrite(qts, buf + NIC_HDR, f.b, f.len);
-    nic_kick_and_wait(nic, nic->tx, qvirtqueue_add(qts, nic->tx, buf,
-                                                   NIC_HDR + f.len, false,
-                                                   false));
+    *buf = guest_alloc(&guest_alloc_state, NIC_BUF);
+    qtest_memset(qts, *buf, 0, nic->hdr_len);
+    qtest_memwrite(qts, *buf + nic->hdr_len, f.b, f.len);
+    return qvirtqueue_add(qts, vq, *buf, nic->hdr_len + f.len, false, false);
+}
+
+void nic_push(Nic *nic, int queue, Frame f)
+{
+    uint64_t buf;
+    uint32_t head = nic_add_frame(nic, nic->tx[queue], f, &buf);
+
+    qvirtqueue_kick(nic->rig->qts, &nic->dev->vdev, nic->tx[queue], head);
+}
+
+void nic_send(Nic *nic, Frame f)
+{
+    uint64_t buf;
+    uint32_t head = nic_add_frame(nic, nic->tx[0], f, &buf);
+
+    nic_kick_and_wait(nic, nic->tx[0], head);
     guest_free(&guest_alloc_state, buf);
 }
 

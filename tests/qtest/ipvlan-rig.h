@@ -140,17 +140,22 @@ void del(QTestState *qts, const char *id);
 /* --- NICs ----------------------------------------------------------------- */
 
 #define NIC_SLOT 4              /* of the first one */
-#define NIC_HDR sizeof(struct virtio_net_hdr_mrg_rxbuf)
+#define NIC_QUEUES 4
 
 typedef struct Nic {
     Rig *rig;
     QVirtioPCIDevice *dev;
-    QVirtQueue *rx, *tx, *ctrl;
+    QVirtQueue *rx[NIC_QUEUES], *tx[NIC_QUEUES], *ctrl;
+    int n_queues;
+    size_t hdr_len;
+    bool mergeable;
 } Nic;
 
 /* Of the guest that has all the NICs. */
 extern QGuestAllocator guest_alloc_state;
 
+/* The slave n@n with @options, and a NIC on it with @device's. */
+void add_nic_with(Rig *rig, int n, const char *options, const char *device);
 void add_nic(Rig *rig, int n, const char *options);
 void nic_rig_start(Rig *rig);
 void nic_rig_free(Rig *rig);
@@ -166,12 +171,15 @@ QVirtioPCIDevice *nic_find_without(int n, uint64_t features);
 QVirtioPCIDevice *nic_find(int n);
 bool nic_is_up(QVirtioPCIDevice *dev);
 
-/* A driver with all its queues. */
+/* A driver with all its queues, of which it uses the first ones. */
 Nic nic_start_without(Rig *rig, int n, uint64_t features);
 Nic nic_start(Rig *rig, int n);
 void nic_stop(Nic *nic);
 
 void nic_kick_and_wait(Nic *nic, QVirtQueue *vq, uint32_t head);
+
+/* Have it sent, which needs not be done at once. */
+void nic_push(Nic *nic, int queue, Frame f);
 void nic_send(Nic *nic, Frame f);
 
 /* The next frame that the NIC gets, or has had no buffer for, is @expected. */
