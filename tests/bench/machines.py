@@ -206,7 +206,9 @@ class Machine:
 
     @property
     def gateway(self):
-        return '10.0.2.2' if self.uplink == 'slirp' else f'10.77.{self.number}.1'
+        if self.uplink == 'slirp':
+            return '10.0.2.2'
+        return f'10.77.{self.number}.1'
 
     @property
     def broadcast(self):

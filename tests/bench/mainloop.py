@@ -192,9 +192,9 @@ class MainLoop:
 
     def run(self):
         names = ['tap', 'tap+ipvlan 1', 'tap+ipvlan 8']
-        for out in True, False:
-            self.measure('TCP ' + ('guest → host' if out else 'host → guest'),
-                         names[:2],
+        for direction, out in (('guest → host', True),
+                               ('host → guest', False)):
+            self.measure(f'TCP {direction}', names[:2],
                          lambda machine: Tcp(machine, self.seconds, out))
         self.measure('broadcast storm', names,
                      lambda machine: Storm(machine, self.seconds))

@@ -39,7 +39,7 @@ const char *dpdk_init(void)
     if (rte_eal_init(G_N_ELEMENTS(args), args) < 0) {
         return "DPDK's environment does not start here";
     }
-    /* It has tied this thread to one processor; the others go where they like */
+    /* It has tied this thread to one processor. */
     if (saved) {
         sched_setaffinity(0, sizeof(cpus), &cpus);
     }
