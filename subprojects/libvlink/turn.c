@@ -253,6 +253,7 @@ static unsigned turn_serve(Link *link, unsigned budget)
 
     turn_leave(link);
     t->urgent = false;
+    t->served = lower->ring.epoch;
     t->visit = visit;
     lower->ring.serving = link;
     link_wake(link);
@@ -273,36 +274,20 @@ static unsigned turn_serve(Link *link, unsigned budget)
     return MAX(visit - t->visit, 1);
 }
 
-/* Returns the units of work done, at least @budget where there is more. */
-static unsigned ring_serve(Link *lower, uint64_t quantum, unsigned budget)
+/*
+ * The wire's pace moves the ring, on and on until it is busy.  Returns the
+ * units of work done, at least @budget where there is more.
+ */
+static unsigned ring_serve(Link *lower, unsigned budget)
 {
     unsigned done = 0;
     Link *link;
 
     while (done < budget && !ring_is_closed(lower) &&
-           (link = ring_next(lower, quantum))) {
+           (link = ring_next(lower, LINK_QUANTUM))) {
         done += turn_serve(link, budget - done);
     }
     return done;
-}
-
-/* The heaviest one gets a whole turn at once, the others in proportion. */
-static uint64_t ring_quantum(const Ring *ring)
-{
-    unsigned weight = 1;
-
-    for (GList *l = ring->turns.head; l; l = l->next) {
-        weight = MAX(weight, ((Link *)l->data)->weight);
-    }
-    return MAX(LINK_TURN / weight, LINK_QUANTUM);
-}
-
-static unsigned ring_poll(Poll *poll, unsigned budget)
-{
-    Link *lower = (Link *)((char *)poll - offsetof(Link, ring.poll));
-
-    lower->ring.epoch++;
-    return ring_serve(lower, ring_quantum(&lower->ring), budget);
 }
 
 void turn_wake(Link *lower)
@@ -310,10 +295,78 @@ void turn_wake(Link *lower)
     Ring *ring = &lower->ring;
 
     /* else whoever is serving goes on, now that there is room */
-    if (!ring->serving &&
-        ring_serve(lower, LINK_QUANTUM, LINK_VISIT) >= LINK_VISIT) {
+    if (!ring->serving && ring_serve(lower, LINK_VISIT) >= LINK_VISIT) {
         poll_schedule(&ring->poll);
     }
+}
+
+/* --- where the loop is what is scarce ------------------------------------- */
+
+/*
+ * A sender's backlog, in a NIC's ring or a socket, reaches us in portions, one
+ * each time that the loop comes round.  A turn has to be less, or who sends on
+ * and on would look like one who has no more to send.  And it has to be some
+ * frames, because one is refused and copied at the end of it.
+ */
+static uint64_t turn_bytes(uint64_t frame)
+{
+    return CLAMP(MAX(MIN(20 * frame, 64 * 1024), 4 * frame), 4096, LINK_TURN);
+}
+
+/* The average since the last time; zero: it sent nothing. */
+static uint64_t turn_frame(Link *link)
+{
+    const LinkStats *stats = &link->stats;
+    Turn *t = &link->turn;
+    uint64_t n = stats->tx_packets - t->seen_packets;
+    uint64_t bytes = stats->tx_bytes - t->seen_bytes;
+
+    t->seen_packets = stats->tx_packets;
+    t->seen_bytes = stats->tx_bytes;
+    return n ? bytes / n : 0;
+}
+
+/* The heaviest one gets a whole turn at once, the others in proportion. */
+static uint64_t ring_quantum(Link *lower)
+{
+    uint64_t shortest = PACKET_MAX_LEN;
+    unsigned weight = 1;
+
+    for (GList *l = lower->uppers.head; l; l = l->next) {
+        Link *link = l->data;
+        uint64_t frame = turn_frame(link);
+
+        if (frame) {
+            shortest = MIN(shortest, frame);
+        }
+        if (frame || link->turn.waiting) {
+            weight = MAX(weight, link->weight);
+        }
+    }
+    return MAX(turn_bytes(shortest) / weight, LINK_QUANTUM_MIN);
+}
+
+/*
+ * One turn for each who waits, and then the loop has to come round: who is
+ * not here now may only have to be given its next portion.
+ */
+static unsigned ring_poll(Poll *poll, unsigned budget)
+{
+    Link *lower = (Link *)((char *)poll - offsetof(Link, ring.poll));
+    uint64_t quantum = ring_quantum(lower);
+    unsigned done = 0;
+    Link *link;
+
+    lower->ring.epoch++;
+    while (done < budget && !ring_is_closed(lower) &&
+           (link = ring_next(lower, quantum))) {
+        if (link->turn.served == lower->ring.epoch) {
+            poll_schedule(poll);
+            break;
+        }
+        done += turn_serve(link, budget - done);
+    }
+    return done;
 }
 
 void turn_init(Link *link)

@@ -29,7 +29,8 @@
 #include "sched.h"
 
 #define LINK_QUANTUM 1514           /* bytes */
-#define LINK_TURN (256 * 1024)      /* bytes */
+#define LINK_QUANTUM_MIN 64         /* bytes */
+#define LINK_TURN (256 * 1024)      /* bytes, at most */
 #define LINK_VISIT 192              /* units of poll_cost() in one go */
 #define LINK_ALONE_ROUNDS 8         /* of the poll, to be taken as alone */
 
@@ -42,6 +43,9 @@ typedef struct Turn {
     int64_t deficit;            /* bytes that it may send before it waits */
     int visit;                  /* units of poll_cost() that it may */
     uint64_t granted;           /* to it, for each unit of weight, ever */
+    unsigned served;            /* Ring.epoch when it had its last turn */
+    uint64_t seen_packets;      /* LinkStats when the poll came round */
+    uint64_t seen_bytes;
     unsigned epoch;             /* Ring.epoch when it was last looked at ... */
     uint64_t own, others;       /* ... how much it and the others have sent */
     bool crowded;               /* the others not next to nothing */
