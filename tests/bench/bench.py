@@ -17,6 +17,7 @@ from pathlib import Path
 
 import library
 import report
+import sched_tables
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
@@ -114,6 +115,7 @@ class Bench:
         return LIBRARY / 'tests' / 'bench' / 'vlink'
 
     def run_library(self, programs):
+        """What they print, all of it."""
         directory = self.build_library()
         milliseconds = 4 if self.args.quick else 20
         return ''.join(
@@ -170,6 +172,18 @@ class Bench:
                    'of the one thread. Addresses are drawn at random.',
             'sections': library.sections(samples, counted)}
 
+    def sched(self):
+        """The scheduler on a virtual clock."""
+        return {
+            'title': 'The scheduler, on a virtual clock',
+            'how': 'Slaves that always have something to send, towards an '
+                   'uplink of 10 Gbit/s, or one that is never busy, so that '
+                   'they compete for the main loop. Delays are those of a '
+                   'slave that sends a small frame now and then, on an uplink '
+                   'of 1 Gbit/s. The figures are the same on every machine.',
+            'sections': sched_tables.sections(
+                self.run_library(['bench-sched']))}
+
     # ---- plots ----
 
     def plot(self, name, part, output):
@@ -191,7 +205,7 @@ class Bench:
             yield (f'{name}.svg', report.plot_matrix, matrix, xlabel, 'ns')
 
 
-PARTS = ['guest', 'mainloop', 'library']
+PARTS = ['guest', 'mainloop', 'library', 'sched']
 
 
 def command_line(args):
