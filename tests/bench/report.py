@@ -24,6 +24,7 @@
 import json
 import operator
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -65,6 +66,8 @@ def summarize(row):
     """Add medians, ratios and verdicts to a row: 'met' has one for a goal."""
     ours = row['ours']
     met = row['met'] = []
+    for series in ours, *row['baselines']:
+        series['samples'] = [round(x, 3) for x in series['samples']]
     ours['median'] = median(ours['samples'])
     if row.get('goal') and ours['samples']:
         met.append(meets(ours['median'], row['goal']))
@@ -319,8 +322,14 @@ def plot_matrix(path, matrix, xlabel, ylabel):
 
 # ---- all of it ----
 
+def to_json(result):
+    """For programs, but with a line for each list of samples."""
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+    return re.sub(r'\[\s+([-\d.,\s]+?)\s+\]',
+                  lambda found: f'[{" ".join(found[1].split())}]', text) + '\n'
+
+
 def write(output, result):
     output.mkdir(parents=True, exist_ok=True)
-    (output / 'results.json').write_text(
-        json.dumps(result, indent=1, ensure_ascii=False) + '\n')
+    (output / 'results.json').write_text(to_json(result))
     (output / 'results.md').write_text(page(result))
