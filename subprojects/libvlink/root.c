@@ -50,6 +50,7 @@ static LinkTx root_cut(Link *link, Packet *p)
         }
         packet_queue_push(&link->root.rests, packet_hold(p));
     }
+    turn_charge_pieces(link, p->pieces);
     p->pieces = 0;
     return LINK_TX_OK;
 }

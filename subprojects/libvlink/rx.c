@@ -134,6 +134,15 @@ static bool rx_has_tokens(Link *link)
            shaper_allows(&link->rx_shaper, link->platform);
 }
 
+/* A sibling's, whose turn it is; and its bytes may go on to somebody else. */
+static void rx_charge_pieces(Link *link, Packet *p)
+{
+    if (link->lower) {
+        turn_charge_pieces(link->lower, p->pieces);
+    }
+    p->pieces = 0;
+}
+
 static void rx_pass(Link *link, Packet *p)
 {
     RxQueue *q;
@@ -144,7 +153,9 @@ static void rx_pass(Link *link, Packet *p)
         rx_offer(q, p) == LINK_TX_BUSY) {
         rx_enqueue(q, p);
     }
-    p->pieces = 0;              /* its bytes may go on to somebody else */
+    if (G_UNLIKELY(p->pieces)) {
+        rx_charge_pieces(link, p);
+    }
 }
 
 /* --- segments put together ----------------------------------------------- */
@@ -235,7 +246,7 @@ static unsigned rx_poll(Poll *poll, unsigned budget)
             rx_push_back(q, p, urgent);
             break;
         }
-        done += poll_cost(p->len);
+        done += poll_cost(p->len) + p->pieces;
         packet_put(p);
     }
     return done;

@@ -69,6 +69,13 @@ static bool turn_is_alone(Link *link)
     return ring_is_empty(ring) && !t->crowded;
 }
 
+void turn_charge_pieces(Link *lower, unsigned n)
+{
+    if (lower->ring.serving) {
+        lower->ring.serving->turn.visit -= n;
+    }
+}
+
 /* --- urgent frames ------------------------------------------------------- */
 
 bool turn_is_urgent(Link *link, Packet *p)

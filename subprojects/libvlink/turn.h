@@ -88,6 +88,9 @@ static inline void turn_charge(Turn *t, uint32_t len)
     t->visit -= poll_cost(len);
 }
 
+/* Who is being served above @lower was cut into @n pieces: that takes time. */
+void turn_charge_pieces(Link *lower, unsigned n);
+
 /* Its turn is over: may it send @p all the same?  If not, it waits. */
 bool turn_extend(Link *link, Packet *p);
 

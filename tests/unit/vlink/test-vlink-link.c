@@ -756,6 +756,24 @@ static void test_rx_queue_budget(void)
     stack_fini(&s, false);
 }
 
+/* Long frames take longer: 65,000 bytes are 16 units. */
+static void test_rx_queue_budget_long(void)
+{
+    Stack s;
+
+    stack_init(&s, false);
+    s.upper.room = 0;
+    for (unsigned i = 0; i < 10; i++) {
+        wire_receive(&s.wire, frame_eth(b_mac, a_mac, 0x88b5, 65000));
+    }
+    user_make_room(&s.upper, NO_LIMIT);
+    g_assert_true(clock_run_one());
+    g_assert_cmpuint(s.upper.got->len, ==, 4);
+    clock_run_pending();
+    g_assert_cmpuint(s.upper.got->len, ==, 10);
+    stack_fini(&s, false);
+}
+
 static void test_rx_queue_down(void)
 {
     Stack s;
@@ -985,6 +1003,7 @@ static void add_queue_tests(void)
     g_test_add_func("/link/rx-queue/full", test_rx_queue_full);
     g_test_add_func("/link/rx-queue/default", test_rx_queue_default);
     g_test_add_func("/link/rx-queue/budget", test_rx_queue_budget);
+    g_test_add_func("/link/rx-queue/budget-long", test_rx_queue_budget_long);
     g_test_add_func("/link/rx-queue/down", test_rx_queue_down);
     g_test_add_func("/link/rx-queue/new-user", test_rx_queue_new_user);
     g_test_add_func("/link/no-user", test_no_user);

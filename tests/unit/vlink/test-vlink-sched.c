@@ -90,6 +90,31 @@ static void test_weight(void)
     end(poller);
 }
 
+/* Its own weight, where it has one. */
+static void test_own_weight(void)
+{
+    Poller *poller = begin();
+    Job job;
+
+    job_init(&job, poller, 1000);
+    job.poll.weight = 200;
+    poll_schedule(&job.poll);
+    for (unsigned left = 1000; left; left -= 200) {
+        g_assert_cmpuint(job.left, ==, left);
+        g_assert_true(clock_run_one());
+    }
+    clock_run_pending();
+    g_assert_cmpuint(job.left, ==, 0);
+    end(poller);
+}
+
+static void test_cost(void)
+{
+    g_assert_cmpuint(poll_cost(0), ==, 1);
+    g_assert_cmpuint(poll_cost(1514), ==, 1);
+    g_assert_cmpuint(poll_cost(65549), ==, 17);
+}
+
 /* 300 a round: four and a part, and the last one is not forgotten. */
 static void test_budget(void)
 {
@@ -224,6 +249,8 @@ int main(int argc, char **argv)
     test_init(&argc, &argv);
     g_test_add_func("/sched/once", test_once);
     g_test_add_func("/sched/weight", test_weight);
+    g_test_add_func("/sched/own-weight", test_own_weight);
+    g_test_add_func("/sched/cost", test_cost);
     g_test_add_func("/sched/budget", test_budget);
     g_test_add_func("/sched/round-robin", test_round_robin);
     g_test_add_func("/sched/cancel", test_cancel);
