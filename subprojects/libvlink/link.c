@@ -322,24 +322,21 @@ LinkTx link_drop(Link *link, const Packet *p, DropReason reason)
     return LINK_TX_DROPPED;
 }
 
-static LinkTx link_refuse(Link *link, const Packet *p)
+static SLOW_PATH LinkTx link_refuse(Link *link, const Packet *p)
 {
     link_trace(link, LINK_EVENT_BUSY, NULL, p);
     link->tx_busy = true;
     return LINK_TX_BUSY;
 }
 
-static void link_count_tx(Link *link, uint32_t len)
+static inline void link_count_tx(Link *link, uint32_t len)
 {
     link->stats.tx_packets++;
     link->stats.tx_bytes += len;
-    if (link->lower) {
-        link->lower->ring.sent += len;
-    }
 }
 
 /* A kind that is busy for reasons of its own wakes its link itself. */
-static LinkTx link_xmit_upper(Link *link, Packet *p)
+static inline LinkTx link_xmit_upper(Link *link, Packet *p)
 {
     uint32_t len = p->len;
     LinkTx tx;
@@ -350,44 +347,62 @@ static LinkTx link_xmit_upper(Link *link, Packet *p)
     }
     tx = link->ops->xmit(link, p);
     if (G_LIKELY(tx != LINK_TX_BUSY)) {
-        turn_charge(&link->turn, len);
+        turn_charge(&link->turn, &link->lower->ring, len);
     } else if (link->lower->tx_busy) {
         turn_wait(link, p);
     }
     return tx;
 }
 
-static bool link_has_tokens(Link *link, Packet *p)
-{
-    if (shaper_allows(&link->tx_shaper, link->platform) ||
-        turn_is_urgent(link, p)) {
-        return true;
-    }
-    link->tx_closed = true;
-    link->root.refused = TURN_NO_QUEUE;
-    return false;
-}
-
-LinkTx link_xmit(Link *link, Packet *p)
+static inline LinkTx link_xmit_now(Link *link, Packet *p)
 {
     uint32_t len = p->len;
     LinkTx tx;
 
-    if (G_UNLIKELY(!link->up)) {
-        link_count_tx(link, len);
-        return link_drop(link, p, DROP_LINK_DOWN);
-    }
-    if (G_UNLIKELY(shaper_is_on(&link->tx_shaper)) &&
-        !link_has_tokens(link, p)) {
-        return link_refuse(link, p);
-    }
     tx = link->lower ? link_xmit_upper(link, p) : root_xmit(link, p);
     if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
         return link_refuse(link, p);
     }
-    shaper_take(&link->tx_shaper, len);
     link_count_tx(link, len);
     return tx;
+}
+
+static SLOW_PATH LinkTx link_xmit_shaped(Link *link, Packet *p)
+{
+    uint32_t len = p->len;
+    LinkTx tx;
+
+    if (!shaper_allows(&link->tx_shaper, link->platform) &&
+        !turn_is_urgent(link, p)) {
+        link->tx_closed = true;
+        link->root.refused = TURN_NO_QUEUE;
+        return link_refuse(link, p);
+    }
+    tx = link_xmit_now(link, p);
+    if (tx != LINK_TX_BUSY) {
+        shaper_take(&link->tx_shaper, len);
+    }
+    return tx;
+}
+
+static SLOW_PATH LinkTx link_xmit_down(Link *link, Packet *p)
+{
+    link_count_tx(link, p->len);
+    if (link->lower) {
+        link->lower->ring.sent += p->len;
+    }
+    return link_drop(link, p, DROP_LINK_DOWN);
+}
+
+LinkTx link_xmit(Link *link, Packet *p)
+{
+    if (G_UNLIKELY(!link->up)) {
+        return link_xmit_down(link, p);
+    }
+    if (G_UNLIKELY(shaper_is_on(&link->tx_shaper))) {
+        return link_xmit_shaped(link, p);
+    }
+    return link_xmit_now(link, p);
 }
 
 void link_wake(Link *link)

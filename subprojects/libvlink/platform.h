@@ -14,6 +14,9 @@
 
 #define NS_PER_S INT64_C(1000000000)
 
+/* Out of line, so that it does not cost the fast path its registers. */
+#define SLOW_PATH __attribute__((noinline))
+
 /* A function that the platform can be asked to call later. */
 typedef struct LinkWork LinkWork;
 

@@ -33,7 +33,7 @@ static bool rx_emit(void *opaque, Packet *piece)
 }
 
 /* Where the user is busy in the middle of it, p->pieces says how far it is. */
-static LinkTx rx_offer(RxQueue *q, Packet *p)
+static inline LinkTx rx_offer(RxQueue *q, Packet *p)
 {
     unsigned can = q->link->offloads;
 
@@ -106,7 +106,7 @@ static Packet *rx_next(RxQueue *q, int64_t now)
     return p;
 }
 
-static void rx_enqueue(RxQueue *q, const Packet *p)
+static SLOW_PATH void rx_enqueue(RxQueue *q, const Packet *p)
 {
     Link *link = q->link;
     bool urgent = q->urgent.length < RX_URGENT_MAX && packet_is_urgent(p);
@@ -135,7 +135,7 @@ static bool rx_has_tokens(Link *link)
 }
 
 /* A sibling's, whose turn it is; and its bytes may go on to somebody else. */
-static void rx_charge_pieces(Link *link, Packet *p)
+static SLOW_PATH void rx_charge_pieces(Link *link, Packet *p)
 {
     if (link->lower) {
         turn_charge_pieces(link->lower, p->pieces);
@@ -143,7 +143,7 @@ static void rx_charge_pieces(Link *link, Packet *p)
     p->pieces = 0;
 }
 
-static void rx_pass(Link *link, Packet *p)
+static inline void rx_pass(Link *link, Packet *p)
 {
     RxQueue *q;
 
@@ -177,7 +177,7 @@ static unsigned rx_flush(Poll *poll, unsigned budget)
  * What comes with a virtio-net header has been put together where it comes
  * from; but it must not overtake what has come without one.
  */
-static bool rx_may_coalesce(const LinkRx *rx, const Packet *p)
+static inline bool rx_may_coalesce(const LinkRx *rx, const Packet *p)
 {
     return p->layers.ip_proto == PROTO_TCP && !p->for_many &&
            (!p->has_vnet ||
@@ -185,13 +185,10 @@ static bool rx_may_coalesce(const LinkRx *rx, const Packet *p)
 }
 
 /* True: it was kept, for no longer than until the next round of the poll. */
-static bool rx_coalesce(Link *link, const Packet *p)
+static SLOW_PATH bool rx_coalesce(Link *link, const Packet *p)
 {
     LinkRx *rx = &link->rx;
 
-    if (!rx_may_coalesce(rx, p)) {
-        return false;
-    }
     if (!rx->coalescer) {
         rx->coalescer = coalescer_new(rx_pass_merged, link);
     }
@@ -206,9 +203,11 @@ static bool rx_coalesce(Link *link, const Packet *p)
 
 void rx_deliver(Link *link, Packet *p)
 {
-    if (!link->rx.coalesces || !rx_coalesce(link, p)) {
-        rx_pass(link, p);
+    if (link->rx.coalesces && rx_may_coalesce(&link->rx, p) &&
+        rx_coalesce(link, p)) {
+        return;
     }
+    rx_pass(link, p);
 }
 
 static void rx_flush_all(LinkRx *rx)

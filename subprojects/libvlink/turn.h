@@ -82,8 +82,9 @@ static inline bool turn_is_over(const Turn *t)
 }
 
 /* It sends @len bytes. */
-static inline void turn_charge(Turn *t, uint32_t len)
+static inline void turn_charge(Turn *t, Ring *ring, uint32_t len)
 {
+    ring->sent += len;
     t->deficit -= len;
     t->visit -= poll_cost(len);
 }
