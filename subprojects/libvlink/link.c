@@ -107,21 +107,41 @@ int link_join(Link *a, Link *b)
 
 /* --- making and deleting ------------------------------------------------- */
 
+static unsigned link_resume(Poll *poll, unsigned budget)
+{
+    Link *link = (Link *)((char *)poll - offsetof(Link, resume));
+
+    link->held = false;
+    link->ops->resume(link);
+    return MIN(budget, 1);
+}
+
+/* There is one link more or less on top of it. */
+static void link_look_full(Link *link)
+{
+    if (link->held) {
+        poll_schedule(&link->resume);
+    }
+}
+
 static void link_attach(Link *link, Link *lower)
 {
     link->lower = lower;
     link->upper_node.data = link;
     g_queue_push_tail_link(&lower->uppers, &link->upper_node);
+    link_look_full(lower);
 }
 
 static void link_detach(Link *link)
 {
     g_queue_unlink(&link->lower->uppers, &link->upper_node);
+    link_look_full(link->lower);
 }
 
 static void link_free(Link *link)
 {
     rx_destroy(link);
+    poll_cancel(&link->resume);
     turn_destroy(link);
     shaper_destroy(&link->tx_shaper, link->platform);
     shaper_destroy(&link->rx_shaper, link->platform);
@@ -167,6 +187,7 @@ Link *link_new(const LinkPlatform *platform, const char *kind,
     link->weight = 1;
     link->priv = g_malloc0(ops->priv_size);
     rx_init(link);
+    poll_init(&link->resume, link->poller, link_resume);
     if (lower) {
         link_attach(link, lower);
     }
@@ -450,6 +471,17 @@ static void link_deliver(Link *link, Packet *p, bool exact)
     } else {
         rx_deliver(link, p);
     }
+}
+
+bool link_is_full(Link *link)
+{
+    for (GList *l = link->uppers.head; l; l = l->next) {
+        if (G_LIKELY(!rx_is_full(l->data))) {
+            return false;
+        }
+    }
+    link->held = link->uppers.length;
+    return link->held;
 }
 
 void link_receive(Link *link, Packet *p)

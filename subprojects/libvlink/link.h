@@ -71,6 +71,8 @@ typedef struct LinkOps {
      * root may be busy for one p->queue and have room in another.
      */
     LinkTx (*xmit)(Link *link, Packet *p);
+    /* A root's: link_is_full() was true, and is no longer. */
+    void (*resume)(Link *link);
     /* Append "name=value" pairs, comma separated, for people. */
     void (*fill_info)(const Link *link, GString *out);
 } LinkOps;
@@ -124,6 +126,8 @@ struct Link {
     bool tx_busy;               /* has answered BUSY since it was woken */
     bool tx_closed;             /* and will answer nothing else until then */
     bool up;                    /* what the user was told last */
+    bool held;                  /* what comes in, because link_is_full() */
+    Poll resume;
     Root root;                  /* only where there is no lower */
     GList upper_node;
     void *priv;
@@ -227,6 +231,13 @@ void link_wake(Link *link);
  * of the link that they choose, or into that link's bounded queue.
  */
 void link_receive(Link *link, Packet *p);
+
+/*
+ * Would each link on top of @link, a root, drop what comes in, because its
+ * user is slower?  Then it is better left where it is.  After true,
+ * ops->resume() is called when one of them has room again, from a poll.
+ */
+bool link_is_full(Link *link);
 
 /* The user, who was busy in @queue, takes frames there again. */
 void link_rx_ready(Link *link, unsigned queue);

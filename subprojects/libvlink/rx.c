@@ -59,6 +59,28 @@ static unsigned rx_limit(const LinkRx *rx, const Packet *p)
     return p->for_many ? (rx->max + 1) / 2 : rx->max;
 }
 
+/* Somebody below may be waiting for room: see link_is_full(). */
+static void rx_look_full(RxQueue *q)
+{
+    LinkRx *rx = &q->link->rx;
+    Link *lower = q->link->lower;
+    bool full = q->packets.length > (q->full ? rx->max / 2 : rx->max - 1);
+
+    if (full == q->full) {
+        return;
+    }
+    q->full = full;
+    rx->n_full += full ? 1 : -1;
+    if (!full && lower && lower->held) {
+        poll_schedule(&lower->resume);
+    }
+}
+
+bool rx_is_full(const Link *link)
+{
+    return link->rx.n_full >= link->n_queues;
+}
+
 static void rx_push(RxQueue *q, Packet *p)
 {
     packet_queue_push(&q->packets, p);
@@ -123,6 +145,7 @@ static SLOW_PATH void rx_enqueue(RxQueue *q, const Packet *p)
         packet_queue_push(&q->urgent, held);
     } else {
         rx_push(q, held);
+        rx_look_full(q);
     }
 }
 
@@ -248,6 +271,7 @@ static unsigned rx_poll(Poll *poll, unsigned budget)
         done += poll_cost(p->len) + p->pieces;
         packet_put(p);
     }
+    rx_look_full(q);
     return done;
 }
 
@@ -301,9 +325,13 @@ void link_set_rx_queue(Link *link, unsigned packets)
 
 static unsigned rx_queue_purge(RxQueue *q)
 {
+    unsigned n = packet_queue_purge(&q->packets);
+
+    n += packet_queue_purge(&q->urgent);
     q->bytes = 0;
     q->passed = false;
-    return packet_queue_purge(&q->packets) + packet_queue_purge(&q->urgent);
+    rx_look_full(q);
+    return n;
 }
 
 void rx_purge(Link *link, DropReason reason)
@@ -398,6 +426,7 @@ void rx_steer(Link *link)
         packet_queue_push(&rx_queue_of(link, p)->urgent, p);
     }
     for (unsigned i = 0; i < rx->made; i++) {
+        rx_look_full(rx->queue[i]);
         link_rx_ready(link, i);
     }
 }

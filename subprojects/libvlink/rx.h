@@ -25,6 +25,7 @@ typedef struct RxQueue {
     uint16_t index;
     bool busy;                  /* the user said so */
     bool passed;                /* CoDel has seen the first of the packets */
+    bool full;                  /* until half of it is empty */
     GQueue urgent;
     GQueue packets;             /* held, the oldest first */
     uint64_t bytes;             /* of the packets */
@@ -37,6 +38,7 @@ typedef struct LinkRx {
     unsigned made;              /* never fewer: a poll may be under way */
     unsigned max;               /* packets in each */
     unsigned first;             /* who has the tokens first */
+    unsigned n_full;            /* queues */
     bool coalesces;             /* the user takes long segments of TCP */
     Coalescer *coalescer;       /* NULL before there was anything for it */
     Poll flush;
@@ -53,6 +55,9 @@ void rx_set_offloads(Link *link, unsigned offloads);
 
 /* Nobody will take what waits: drop it under @reason. */
 void rx_purge(Link *link, DropReason reason);
+
+/* Has no queue room for more? */
+bool rx_is_full(const Link *link);
 
 /* The user is a new one, who has refused nothing yet. */
 void rx_reset(Link *link);

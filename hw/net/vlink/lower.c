@@ -38,11 +38,21 @@ static int lower_newlink(Link *link, const void *config, GError **err)
     return 0;
 }
 
+static void lower_resume(Link *link)
+{
+    VlinkEndpoint *ep = lower_endpoint(link);
+
+    for (unsigned i = 0; i < ep->n_queues; i++) {
+        qemu_flush_queued_packets(&ep->queues[i]->nc);
+    }
+}
+
 static const LinkOps lower_link_ops = {
     .kind = "netdev",
     .priv_size = sizeof(VlinkEndpoint *),
     .newlink = lower_newlink,
     .xmit = lower_xmit,
+    .resume = lower_resume,
 };
 
 /* --- the net client ------------------------------------------------------ */
@@ -53,6 +63,9 @@ static ssize_t lower_receive_iov(NetClientState *nc, const struct iovec *iov,
     VlinkQueue *q = to_queue(nc);
     UNINITIALIZED Packet p;
 
+    if (unlikely(link_is_full(q->ep->link))) {
+        return 0;
+    }
     if (vlink_take(q, iov, iovcnt, &p)) {
         link_receive(q->ep->link, &p);
     }

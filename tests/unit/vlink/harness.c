@@ -191,11 +191,17 @@ static LinkTx wire_xmit(Link *link, Packet *p)
     return LINK_TX_OK;
 }
 
+static void wire_resume(Link *link)
+{
+    (*(Wire **)link_priv(link))->resumes++;
+}
+
 static const LinkOps wire_ops = {
     .kind = "wire",
     .priv_size = sizeof(Wire *),
     .newlink = wire_newlink,
     .xmit = wire_xmit,
+    .resume = wire_resume,
 };
 
 void test_init(int *argc, char ***argv)

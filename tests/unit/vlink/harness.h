@@ -59,6 +59,7 @@ typedef struct Wire {
     GPtrArray *sent;            /* of Frame */
     unsigned room;              /* frames that it takes, then BUSY */
     uint32_t busy_queues;       /* a bit for each that has no room */
+    unsigned resumes;           /* calls of resume */
 } Wire;
 
 void wire_init(Wire *w, const char *name);

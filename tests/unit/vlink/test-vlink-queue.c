@@ -151,6 +151,114 @@ static void test_one_full(void)
     net_fini(&net);
 }
 
+/* --- full: what comes in is better left where it is ----------------------- */
+
+static void fill(Net *net, User *u, unsigned flow, unsigned n)
+{
+    link_set_rx_queue(u->link, n);
+    for (unsigned i = 0; i < n; i++) {
+        g_assert_false(link_is_full(net->wire.link));
+        receive(net, flow, i);
+    }
+}
+
+/* Once it was full, half of the queue has to go before it is asked for more. */
+static void test_full(void)
+{
+    Net net;
+    User *u = begin(&net, 1);
+
+    u->room = 0;
+    fill(&net, u, 0, 4);
+    g_assert_true(link_is_full(net.wire.link));
+    user_make_room(u, 1);
+    clock_run_pending();
+    g_assert_true(link_is_full(net.wire.link));
+    g_assert_cmpuint(net.wire.resumes, ==, 0);
+    user_make_room(u, 1);
+    clock_run_pending();
+    g_assert_cmpuint(net.wire.resumes, ==, 1);
+    g_assert_false(link_is_full(net.wire.link));
+    user_make_room(u, NO_LIMIT);
+    clock_run_pending();
+    g_assert_cmpuint(net.wire.resumes, ==, 1);
+    g_assert_cmpuint(u->got->len, ==, 4);
+    g_assert_cmpuint(link_stats_drops(&u->link->stats), ==, 0);
+    net_clear(&net);
+    net_fini(&net);
+}
+
+/* Nobody waits for a sibling: only when all are full. */
+static void test_full_siblings(void)
+{
+    Net net;
+    User *u = begin(&net, 1), *other = net_owner(&net, "10.0.0.2");
+
+    u->room = 0;
+    fill(&net, u, 0, 4);
+    g_assert_false(link_is_full(net.wire.link));
+    receive(&net, 0, 4);
+    assert_drops(u->link, RX_QUEUE, 1);
+    net_del(other);
+    g_assert_true(link_is_full(net.wire.link));
+    /* there is somebody else now, who is not full */
+    net_owner(&net, "10.0.0.3");
+    clock_run_pending();
+    g_assert_cmpuint(net.wire.resumes, ==, 1);
+    g_assert_false(link_is_full(net.wire.link));
+    net_clear(&net);
+    net_fini(&net);
+}
+
+/* Nor for one queue of several. */
+static void test_full_queues(void)
+{
+    Net net;
+    User *u = begin(&net, 2);
+
+    user_close_queue(u, 0);
+    user_close_queue(u, 1);
+    fill(&net, u, flow_of(0, 2), 4);
+    fill(&net, u, flow_of(1, 2), 4);
+    g_assert_true(link_is_full(net.wire.link));
+    user_open_queue(u, 1);
+    clock_run_pending();
+    g_assert_cmpuint(net.wire.resumes, ==, 1);
+    g_assert_false(link_is_full(net.wire.link));
+    /* all in one queue, which is more than full, and stays so */
+    link_set_queues(u->link, 1);
+    g_assert_true(link_is_full(net.wire.link));
+    user_open_queue(u, 0);
+    clock_run_pending();
+    g_assert_cmpuint(net.wire.resumes, ==, 2);
+    g_assert_cmpuint(u->got->len, ==, 8);
+    net_clear(&net);
+    net_fini(&net);
+}
+
+/* Whatever empties the queue: the link going down, a new user, its end. */
+static void test_full_emptied(void)
+{
+    Net net;
+    User *u = begin(&net, 1);
+
+    u->room = 0;
+    fill(&net, u, 0, 4);
+    g_assert_true(link_is_full(net.wire.link));
+    link_set_admin(u->link, false);
+    clock_run_pending();
+    g_assert_cmpuint(net.wire.resumes, ==, 1);
+    link_set_admin(u->link, true);
+
+    fill(&net, u, 0, 4);
+    g_assert_true(link_is_full(net.wire.link));
+    net_del(u);
+    clock_run_pending();
+    g_assert_cmpuint(net.wire.resumes, ==, 2);
+    g_assert_false(link_is_full(net.wire.link));
+    net_fini(&net);
+}
+
 /* The user says of a queue that it does not use that it has room. */
 static void test_ready_unknown(void)
 {
@@ -348,6 +456,10 @@ int main(int argc, char **argv)
     g_test_add_func("/queue/rx/no-flow", test_no_flow);
     g_test_add_func("/queue/rx/one-busy", test_one_busy);
     g_test_add_func("/queue/rx/one-full", test_one_full);
+    g_test_add_func("/queue/full/one", test_full);
+    g_test_add_func("/queue/full/siblings", test_full_siblings);
+    g_test_add_func("/queue/full/queues", test_full_queues);
+    g_test_add_func("/queue/full/emptied", test_full_emptied);
     g_test_add_func("/queue/rx/ready-unknown", test_ready_unknown);
     g_test_add_func("/queue/rx/steer", test_steer);
     g_test_add_func("/queue/rx/steer-order", test_steer_order);
