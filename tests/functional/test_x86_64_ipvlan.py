@@ -15,6 +15,7 @@ import os
 import random
 import re
 import socket
+import struct
 import threading
 import urllib.request
 
@@ -62,6 +63,33 @@ class Storm:
 
     def stop(self):
         self.stopped.set()
+        self.thread.join()
+        self.socket.close()
+
+
+class Flood:
+    """A machine that sends without end over a stream socket."""
+
+    def __init__(self, path, number):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        payload = bytes(200)
+        ip = struct.pack('!BBHHHBBH4B4B', 0x45, 0, 28 + len(payload), 0, 0,
+                         64, 17, 0, 192, 0, 2, number, 198, 51, 100, 1)
+        udp = struct.pack('!4H', 9, 9, 8 + len(payload), 0)
+        frame = (bytes.fromhex('0200000000ff 5254000000') + bytes([number]) +
+                 bytes.fromhex('0800') + ip + udp + payload)
+        self.bytes = (struct.pack('!I', len(frame)) + frame) * 4096
+        self.thread = threading.Thread(target=self.send)
+        self.thread.start()
+
+    def send(self):
+        with contextlib.suppress(OSError):
+            while True:
+                self.socket.sendall(self.bytes)
+
+    def stop(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
         self.thread.join()
         self.socket.close()
 
@@ -450,6 +478,41 @@ class IpvlanUser(IpvlanTest):
         there.shutdown()
         cards[0].assert_no_ping(cards[2].addr)
         cards[0].assert_pings(cards[1].addr)
+
+    def test_weights(self):
+        """Who floods gets its share of QEMU's main loop, and no more."""
+        weights = {'n0': 1, 'n1': 3}
+        self.vm.add_args('-machine', 'none', '-nodefaults',
+                         # a hub takes all, if there is somebody else on it
+                         '-netdev', 'hubport,id=up0,hubid=0',
+                         '-netdev', 'hubport,id=up1,hubid=0')
+        paths = [os.path.join(self.socket_dir().name, name)
+                 for name in weights]
+        for path, (name, weight) in zip(paths, weights.items()):
+            self.vm.add_args(
+                '-netdev', f'stream,id=sock-{name},server=on,addr.type=unix,'
+                f'addr.path={path}',
+                '-netdev', f'ipvlan,id={name},master=up0,'
+                f'netdev=sock-{name},weight={weight}')
+        self.vm.launch()
+        for number, path in enumerate(paths, 1):
+            flood = Flood(path, number)
+            self.addCleanup(flood.stop)
+
+        def sent():
+            return [s['stats']['tx-bytes'] for s in self.port()['slaves']]
+
+        def shares():
+            """Of the next 500 MB."""
+            before = sent()
+            wait_for(lambda: sum(sent()) - sum(before) > 500_000_000,
+                     '500 MB')
+            light, heavy = (a - b for a, b in zip(sent(), before))
+            share = heavy / (light + heavy)
+            self.log.info('share %.4f', share)
+            return abs(share - 0.75) < 0.02
+        # Where the host is too busy for one of the senders it has no backlog.
+        wait_for(shares, 'shares as the weights are')
 
 
 if __name__ == '__main__':
