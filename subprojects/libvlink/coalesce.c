@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 
+#include "bytes.h"
 #include "coalesce.h"
 
 enum {
@@ -66,22 +67,6 @@ struct Coalescer {
     unsigned n;                 /* flows in use, which come first */
     Flow *flows[MAX_FLOWS];     /* oldest first */
 };
-
-static inline uint16_t get16(const uint8_t *b)
-{
-    return b[0] << 8 | b[1];
-}
-
-static inline uint32_t get32(const uint8_t *b)
-{
-    return (uint32_t)get16(b) << 16 | get16(b + 2);
-}
-
-static inline void put16(uint8_t *b, uint16_t v)
-{
-    b[0] = v >> 8;
-    b[1] = v;
-}
 
 Coalescer *coalescer_new(CoalesceEmit *emit, void *opaque)
 {

@@ -14,6 +14,7 @@
 #include <arpa/inet.h>
 #include <stddef.h>
 
+#include "bytes.h"
 #include "offload.h"
 
 enum {
@@ -49,28 +50,6 @@ enum {
 #ifndef UNINITIALIZED
 #define UNINITIALIZED
 #endif
-
-static inline uint16_t get16(const uint8_t *b)
-{
-    return b[0] << 8 | b[1];
-}
-
-static inline uint32_t get32(const uint8_t *b)
-{
-    return (uint32_t)get16(b) << 16 | get16(b + 2);
-}
-
-static inline void put16(uint8_t *b, uint16_t v)
-{
-    b[0] = v >> 8;
-    b[1] = v;
-}
-
-static inline void put32(uint8_t *b, uint32_t v)
-{
-    put16(b, v >> 16);
-    put16(b + 2, v);
-}
 
 /* --- sums ----------------------------------------------------------------- */
 
