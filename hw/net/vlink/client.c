@@ -179,7 +179,7 @@ static int pad_for_nic(VlinkQueue *q, const Packet *p, struct iovec *iov)
 /* QEMU's queue keeps the one frame that its receiver had no room for. */
 LinkTx vlink_send(VlinkQueue *q, const Packet *p, NetPacketSent *sent)
 {
-    UNINITIALIZED struct iovec iov[VLINK_IOV_MAX];
+    QEMU_UNINITIALIZED struct iovec iov[VLINK_IOV_MAX];
     uint8_t header[VNET_HDR_MAX];
     unsigned len = header_len(q);
     int n;

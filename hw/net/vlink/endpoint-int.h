@@ -14,16 +14,6 @@
 
 #include "hw/net/vlink/endpoint.h"
 
-/*
- * QEMU is built with -ftrivial-auto-var-init=zero, which would clear 16 KiB
- * for each frame.
- */
-#if __has_attribute(uninitialized)
-#define UNINITIALIZED __attribute__((uninitialized))
-#else
-#define UNINITIALIZED
-#endif
-
 typedef struct VlinkEndpoint VlinkEndpoint;
 
 /* One net client, which is one queue of its link. */

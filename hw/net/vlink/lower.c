@@ -61,7 +61,7 @@ static ssize_t lower_receive_iov(NetClientState *nc, const struct iovec *iov,
                                  int iovcnt)
 {
     VlinkQueue *q = to_queue(nc);
-    UNINITIALIZED Packet p;
+    QEMU_UNINITIALIZED Packet p;
 
     if (unlikely(link_is_full(q->ep->link))) {
         return 0;

@@ -36,7 +36,7 @@ static ssize_t upper_receive_iov(NetClientState *nc, const struct iovec *iov,
                                  int iovcnt)
 {
     VlinkQueue *q = to_queue(nc);
-    UNINITIALIZED Packet p;
+    QEMU_UNINITIALIZED Packet p;
 
     if (!q->ep || !q->ep->link) {
         return iov_size(iov, iovcnt) ?: -1;
