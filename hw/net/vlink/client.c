@@ -98,25 +98,35 @@ static unsigned offloads_without_header(const NetClientState *netdev)
            OFFLOAD_TSO4 | OFFLOAD_ECN : 0;
 }
 
+static unsigned agree_offloads(NetClientState *netdev)
+{
+    bool ufo = qemu_has_ufo(netdev), uso = qemu_has_uso(netdev);
+
+    /* Whatever it leaves to do, a slave's guest or libvlink does. */
+    qemu_set_offload(netdev, true, true, true, true, ufo, uso, uso);
+    return OFFLOAD_CSUM | OFFLOAD_TSO4 | OFFLOAD_TSO6 | OFFLOAD_ECN |
+           (ufo ? OFFLOAD_UFO : 0) |
+           (uso ? OFFLOAD_USO4 | OFFLOAD_USO6 : 0);
+}
+
 void vlink_front_init(VlinkEndpoint *ep)
 {
     NetClientState *netdev = ep->queues[0]->nc.peer;
     int len = choose_header_len(netdev);
-    bool ufo = qemu_has_ufo(netdev), uso = qemu_has_uso(netdev);
 
     ep->is_front = true;
-    if (!len) {
-        link_set_offloads(ep->link, offloads_without_header(netdev));
-        return;
-    }
     for (unsigned i = 0; i < ep->n_queues; i++) {
-        qemu_set_vnet_hdr_len(ep->queues[i]->nc.peer, len);
+        NetClientState *queue = ep->queues[i]->nc.peer;
+
+        if (queue->info->set_queue_enabled) {
+            queue->info->set_queue_enabled(queue, true);
+        }
+        if (len) {
+            qemu_set_vnet_hdr_len(queue, len);
+        }
     }
-    /* Whatever it leaves to do, a slave's guest or libvlink does. */
-    qemu_set_offload(netdev, true, true, true, true, ufo, uso, uso);
-    link_set_offloads(ep->link, OFFLOAD_CSUM | OFFLOAD_TSO4 | OFFLOAD_TSO6 |
-                      OFFLOAD_ECN | (ufo ? OFFLOAD_UFO : 0) |
-                      (uso ? OFFLOAD_USO4 | OFFLOAD_USO6 : 0));
+    link_set_offloads(ep->link, len ? agree_offloads(netdev)
+                                    : offloads_without_header(netdev));
 }
 
 /*
