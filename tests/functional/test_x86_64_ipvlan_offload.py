@@ -229,26 +229,30 @@ class Queues(OffloadTest):
         for sink in sinks:
             self.assertEqual(sink.digest(), digest)
 
+    def use_queues(self, card):
+        """Flows until there was one in each queue: chance decides."""
+        before = [self.rx_packets(card, queue) for queue in (0, 1)]
+
+        def used():
+            self.many_flows(card, 4)
+            return all(self.rx_packets(card, queue) > before[queue] + 100
+                       for queue in (0, 1))
+        wait_for(used, 'frames in both queues')
+
     def test_two_queues(self):
         """Flows use both; the guest may change their number at any time."""
         card, = self.launch([',mq=on,vectors=6'], ['queues=2'], cpus=2)
         self.assertIn('Combined:\t2', card.check('ethtool -l eth0')
                       .replace(':\t\t', ':\t'))
         card.check('ethtool -L eth0 combined 2')
-        self.many_flows(card)
-        for queue in 0, 1:
-            wait_for(lambda: self.rx_packets(card, queue) > 0,
-                     f'frames in queue {queue}')
+        self.use_queues(card)
 
         before = self.rx_packets(card, 1)
         card.check('ethtool -L eth0 combined 1')
         self.many_flows(card, 4)
         card.check('ethtool -L eth0 combined 2')
         self.assertLess(self.rx_packets(card, 1) - before, 100)
-        before = self.rx_packets(card, 1)
-        self.many_flows(card, 4)
-        wait_for(lambda: self.rx_packets(card, 1) > before,
-                 'frames in the second queue again')
+        self.use_queues(card)
         self.assert_clean([card])
 
     def test_one_queue(self):
