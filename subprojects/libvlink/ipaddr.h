@@ -48,20 +48,27 @@ static inline uint8_t ip_bits(IpFamily family)
     return family == IP_V4 ? 32 : 128;
 }
 
+/*
+ * Built of whole words: who writes an address in small pieces and reads it in
+ * larger ones at once waits until it has got to the cache.
+ */
 static inline IpAddr ip_v4(const void *bytes)
 {
-    IpAddr a = { .family = IP_V4 };
+    uint32_t w;
 
-    memcpy(a.b, bytes, 4);
-    return a;
+    memcpy(&w, bytes, sizeof(w));
+    return (IpAddr) {
+        .q = { G_BYTE_ORDER == G_BIG_ENDIAN ? (uint64_t)w << 32 : w, 0 },
+        .family = IP_V4,
+    };
 }
 
 static inline IpAddr ip_v6(const void *bytes)
 {
-    IpAddr a = { .family = IP_V6 };
+    uint64_t q[2];
 
-    memcpy(a.b, bytes, 16);
-    return a;
+    memcpy(q, bytes, sizeof(q));
+    return (IpAddr) { .q = { q[0], q[1] }, .family = IP_V6 };
 }
 
 static inline bool ip_equal(const IpAddr *a, const IpAddr *b)
@@ -117,7 +124,9 @@ static inline bool mac_equal(const uint8_t *a, const uint8_t *b)
 
 static inline bool mac_is_zero(const uint8_t *mac)
 {
-    return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
+    static const uint8_t zero[ETHER_ADDR_LEN];
+
+    return mac_equal(mac, zero);
 }
 
 static inline bool mac_is_broadcast(const uint8_t *mac)

@@ -41,16 +41,6 @@ enum {
     PIECE_IOV = 16,             /* elements; a segment spans two or three */
 };
 
-/* Written before it is read, whatever the compiler is told to zero. */
-#if defined(__has_attribute)
-#if __has_attribute(uninitialized)
-#define UNINITIALIZED __attribute__((uninitialized))
-#endif
-#endif
-#ifndef UNINITIALIZED
-#define UNINITIALIZED
-#endif
-
 /* --- sums ----------------------------------------------------------------- */
 
 static inline uint64_t add_carry(uint64_t a, uint64_t b)

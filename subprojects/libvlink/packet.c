@@ -5,7 +5,6 @@
  */
 
 #include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
 
 #include "packet.h"
@@ -25,7 +24,10 @@ void packet_init(Packet *p, const struct iovec *iov, unsigned cnt)
         cnt--;
     }
     /* Not the scratch space: this is once a frame, and nobody reads it. */
-    memset(p, 0, offsetof(Packet, scratch));
+    memset(p, 0, offsetof(Packet, layers));
+    packet_layers_reset(&p->layers);
+    p->node = (GList) { 0 };
+    p->queued = 0;
     if (!cnt) {
         return;
     }

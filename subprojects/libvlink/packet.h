@@ -16,6 +16,7 @@
 #ifndef LIBVLINK_PACKET_H
 #define LIBVLINK_PACKET_H
 
+#include <stddef.h>
 #include <sys/uio.h>
 
 #include "ipaddr.h"
@@ -24,6 +25,16 @@
 #define PACKET_MAX_LEN      65575   /* tagged Ethernet + IPv6 + 65535 - 40 */
 #define PACKET_SCRATCH_LEN  256     /* fits the headers of most segments */
 #define PACKET_HEAD_LEN     14      /* destination, source, Ethertype */
+
+/*
+ * For a large variable that is written before it is read, whatever the
+ * compiler is told to zero: QEMU tells it to.
+ */
+#if __has_attribute(uninitialized)
+#define UNINITIALIZED __attribute__((uninitialized))
+#else
+#define UNINITIALIZED
+#endif
 
 typedef struct Link Link;
 
@@ -66,6 +77,19 @@ typedef struct PacketLayers {
     IpAddr dst;                 /* whom it is for: ARP and solicitation target */
     IpAddr target;              /* of neighbour solicitation, advertisement */
 } PacketLayers;
+
+/*
+ * Nothing is known yet.  In parts: of the whole at once compilers make a
+ * string instruction, which takes longer than parsing does.
+ */
+static inline void packet_layers_reset(PacketLayers *l)
+{
+    memset(l, 0, offsetof(PacketLayers, src));
+    l->ip_proto = IP_PROTO_UNKNOWN;
+    l->src = (IpAddr) { 0 };
+    l->dst = (IpAddr) { 0 };
+    l->target = (IpAddr) { 0 };
+}
 
 /* The fields of virtio's struct virtio_net_hdr (virtio 1.2, 5.1.6). */
 typedef struct PacketVnet {

@@ -344,7 +344,7 @@ static DropReason parse_layers(Packet *p)
     PacketLayers *l = &p->layers;
     DropReason why;
 
-    *l = (PacketLayers) { .ip_proto = IP_PROTO_UNKNOWN };
+    packet_layers_reset(l);
     if (p->len > PACKET_MAX_LEN) {
         return DROP_OVERSIZED;
     }

@@ -135,7 +135,7 @@ static unsigned fan_out(const BroadcastSource *source, const Packet *p)
 
     for (GList *l = source->port->slaves.head; l; l = l->next) {
         IpvlanSlave *slave = l->data;
-        Packet view;
+        UNINITIALIZED Packet view;
 
         if (slave == sender || !wants(slave, p)) {
             continue;

@@ -61,7 +61,7 @@ static LinkTx ipvlan_send_broadcast(IpvlanSlave *slave, Packet *p)
 {
     IpvlanPort *port = slave->port;
     IpvlanSlave *owner = destination(port, p);
-    Packet out;
+    UNINITIALIZED Packet out;
     LinkTx tx;
 
     if (owner && owner != slave) {
