@@ -227,7 +227,7 @@ static void packet_of(Packet *p, struct iovec *iov, const Frame *f)
 void bench_receive(BenchNet *net, const Frame *f)
 {
     struct iovec iov;
-    Packet p;
+    UNINITIALIZED Packet p;
 
     packet_of(&p, &iov, f);
     link_receive(net->wire, &p);
@@ -236,7 +236,7 @@ void bench_receive(BenchNet *net, const Frame *f)
 static LinkTx user_try(BenchUser *u, const Frame *f)
 {
     struct iovec iov;
-    Packet p;
+    UNINITIALIZED Packet p;
 
     packet_of(&p, &iov, f);
     return link_xmit(u->link, &p);
