@@ -8,23 +8,17 @@
 #define LIBVLINK_IPVLAN_ADDR_H
 
 #include "ipvlan.h"
-
-typedef struct IpvlanSlave IpvlanSlave;
+#include "owners.h"
 
 typedef struct IpvlanAddr {
     IpPrefix prefix;
     IpvlanOrigin origin;
     IpvlanSlave *slave;
     int64_t learned;
-    int64_t used;
+    uint64_t sorted_by;         /* its slot's used, as in slave->learned */
     int64_t lease_end;          /* of a DHCP address, else 0 */
     GList node;                 /* in slave->learned or slave->fixed */
 } IpvlanAddr;
-
-typedef struct AddrSlot {
-    uint64_t hash;
-    IpvlanAddr *addr;           /* NULL: free */
-} AddrSlot;
 
 typedef struct PrefixLens {
     uint8_t lens[129];          /* in use, longest first */
@@ -33,10 +27,7 @@ typedef struct PrefixLens {
 } PrefixLens;
 
 typedef struct AddrTable {
-    AddrSlot *slots;
-    uint32_t mask;              /* number of slots - 1 */
-    uint32_t n;
-    uint64_t key[2];            /* secret, against chosen collisions */
+    OwnerTable owners;
     PrefixLens v4, v6;
 } AddrTable;
 
@@ -46,13 +37,25 @@ void addr_table_init(AddrTable *t, const LinkPlatform *platform);
 void addr_table_destroy(AddrTable *t);
 
 /* @a's prefix is not in the table.  The table borrows @a. */
-void addr_table_insert(AddrTable *t, IpvlanAddr *a);
+OwnerSlot *addr_table_insert(AddrTable *t, IpvlanAddr *a);
 void addr_table_remove(AddrTable *t, IpvlanAddr *a);
 
-/* The entry for just this prefix, or NULL. */
-IpvlanAddr *addr_table_find(const AddrTable *t, const IpPrefix *prefix);
+/* The slot for just this prefix, or NULL. */
+OwnerSlot *addr_table_find(const AddrTable *t, const IpPrefix *prefix);
 
-/* The entry with the longest prefix that covers @addr, or NULL. */
-IpvlanAddr *addr_table_lookup(const AddrTable *t, const IpAddr *addr);
+/* The slot with the longest prefix that covers @addr, or NULL. */
+OwnerSlot *addr_table_lookup(const AddrTable *t, const IpAddr *addr);
+
+/* What is in @slot; NULL for NULL. */
+static inline IpvlanAddr *addr_table_entry(const AddrTable *t,
+                                           const OwnerSlot *slot)
+{
+    return slot ? owner_table_entry(&t->owners, slot) : NULL;
+}
+
+static inline unsigned addr_table_count(const AddrTable *t)
+{
+    return t->owners.n;
+}
 
 #endif

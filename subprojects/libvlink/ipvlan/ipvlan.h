@@ -68,7 +68,7 @@ typedef struct IpvlanAddrInfo {
     IpPrefix prefix;
     IpvlanOrigin origin;
     int64_t learned;
-    int64_t used;               /* as a source, last */
+    int64_t used;               /* as a source, last; or up to 1 s before */
 } IpvlanAddrInfo;
 
 typedef struct IpvlanPortInfo {

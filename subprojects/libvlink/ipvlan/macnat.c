@@ -26,25 +26,30 @@
 
 /* --- whose MAC is it ----------------------------------------------------- */
 
-static uint64_t mac_to_key(const uint8_t *mac)
+#define KIND_MAC 1              /* the only one in port->macs */
+
+static OwnerSlot *macs_find(const IpvlanPort *port, const uint8_t *mac)
 {
     uint64_t key = 0;
 
     memcpy(&key, mac, ETHER_ADDR_LEN);
-    return key;
+    return owner_table_find(&port->macs, key, 0, KIND_MAC);
 }
 
 IpvlanSlave *macnat_find(const IpvlanPort *port, const uint8_t *mac)
 {
-    uint64_t key = mac_to_key(mac);
+    const OwnerSlot *slot = macs_find(port, mac);
 
-    return g_hash_table_lookup(port->macs, &key);
+    return slot ? slot->slave : NULL;
 }
 
 static void macs_insert(IpvlanSlave *slave)
 {
-    slave->mac_key = mac_to_key(slave->mac);
-    g_hash_table_insert(slave->port->macs, &slave->mac_key, slave);
+    OwnerKey key = { .kind = KIND_MAC };
+
+    memcpy(&key.q[0], slave->mac, ETHER_ADDR_LEN);
+    owner_table_insert(&slave->port->macs, &key, slave, NULL);
+    slave->owns_mac = true;
 }
 
 /* Who has had the same MAC all the time is who has it now. */
@@ -63,9 +68,11 @@ static void macs_inherit(const IpvlanSlave *slave)
 
 void macnat_forget(IpvlanSlave *slave)
 {
-    if (slave->mac_key) {
-        g_hash_table_remove(slave->port->macs, &slave->mac_key);
-        slave->mac_key = 0;
+    IpvlanPort *port = slave->port;
+
+    if (slave->owns_mac) {
+        owner_table_remove(&port->macs, macs_find(port, slave->mac));
+        slave->owns_mac = false;
         macs_inherit(slave);
     }
 }

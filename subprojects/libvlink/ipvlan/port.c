@@ -71,8 +71,9 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
     port->flag = config->flag ? *config->flag : IPVLAN_BRIDGE;
     port->expiry = config->expiry ?: IPVLAN_EXPIRY;
     memcpy(port->mac, config->mac ?: config->default_mac, ETHER_ADDR_LEN);
-    port->macs = g_hash_table_new(g_int64_hash, g_int64_equal);
     port->expiry_work = lower->platform->work_new(ipvlan_expire, port);
+    port->clock_work = lower->platform->work_new(ipvlan_clock_over, port);
+    owner_table_init(&port->macs, lower->platform);
     addr_table_init(&port->addrs, lower->platform);
     broadcast_source_init(&port->external, port, NULL);
     return port;
@@ -83,8 +84,9 @@ static void port_free(IpvlanPort *port)
     link_rx_handler_unregister(port->lower);
     broadcast_source_destroy(&port->external);
     port->lower->platform->work_free(port->expiry_work);
+    port->lower->platform->work_free(port->clock_work);
     addr_table_destroy(&port->addrs);
-    g_hash_table_destroy(port->macs);
+    owner_table_destroy(&port->macs);
     g_free(port);
 }
 
@@ -169,14 +171,14 @@ static bool check_port(const IpvlanPort *port, const IpvlanConfig *config,
 static bool check_owner(const IpvlanPort *port, const IpPrefix *prefix,
                         GError **err)
 {
-    const IpvlanAddr *a = addr_table_find(&port->addrs, prefix);
+    const OwnerSlot *slot = addr_table_find(&port->addrs, prefix);
     char text[IP_STR_MAX];
 
-    if (a) {
+    if (slot) {
         g_set_error(err, LINK_ERROR, EEXIST, "addr=%s: slave '%s' owns it",
-                    ip_prefix_format(prefix, text), a->slave->link->name);
+                    ip_prefix_format(prefix, text), slot->slave->link->name);
     }
-    return !a;
+    return !slot;
 }
 
 static bool table_full(const IpPrefix *prefix, GError **err)
@@ -194,7 +196,7 @@ static bool check_addrs(const IpvlanPort *port, const IpvlanConfig *config,
 {
     char text[IP_STR_MAX];
 
-    if (config->n_addrs > IPVLAN_TABLE_LIMIT - port->addrs.n) {
+    if (config->n_addrs > IPVLAN_TABLE_LIMIT - addr_table_count(&port->addrs)) {
         return table_full(config->addrs, err);
     }
     for (unsigned i = 0; i < config->n_addrs; i++) {
@@ -316,7 +318,7 @@ bool ipvlan_port_info(const Link *lower, IpvlanPortInfo *info)
     port = ipvlan_port(lower);
     *info = (IpvlanPortInfo) {
         .mode = port->mode, .flag = port->flag, .mac = port->mac,
-        .addresses = port->addrs.n, .backlog = port->backlog,
+        .addresses = addr_table_count(&port->addrs), .backlog = port->backlog,
     };
     return true;
 }
@@ -341,7 +343,7 @@ static void foreach_addr(const GQueue *addrs,
 
         fn(&(IpvlanAddrInfo) {
             .prefix = a->prefix, .origin = a->origin,
-            .learned = a->learned, .used = a->used,
+            .learned = a->learned, .used = ipvlan_used(a),
         }, opaque);
     }
 }
@@ -363,7 +365,7 @@ int ipvlan_addr_add(Link *link, const IpPrefix *prefix, GError **err)
     if (!check_owner(slave->port, prefix, err)) {
         return -EEXIST;
     }
-    if (slave->port->addrs.n >= IPVLAN_TABLE_LIMIT) {
+    if (addr_table_count(&slave->port->addrs) >= IPVLAN_TABLE_LIMIT) {
         table_full(prefix, err);
         return -ENOSPC;
     }
@@ -374,14 +376,14 @@ int ipvlan_addr_add(Link *link, const IpPrefix *prefix, GError **err)
 int ipvlan_addr_del(Link *link, const IpPrefix *prefix, GError **err)
 {
     IpvlanSlave *slave = link_priv(link);
-    IpvlanAddr *a = addr_table_find(&slave->port->addrs, prefix);
+    OwnerSlot *slot = addr_table_find(&slave->port->addrs, prefix);
     char text[IP_STR_MAX];
 
-    if (!a || a->slave != slave) {
+    if (!slot || slot->slave != slave) {
         g_set_error(err, LINK_ERROR, ENOENT, "addr=%s: slave '%s' does not "
                     "own it", ip_prefix_format(prefix, text), link->name);
         return -ENOENT;
     }
-    ipvlan_disown(a);
+    ipvlan_disown(addr_table_entry(&slave->port->addrs, slot));
     return 0;
 }

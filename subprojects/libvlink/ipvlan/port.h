@@ -4,7 +4,7 @@
  *      send.c      from a slave          multicast.c  to many, deferred
  *      receive.c   from the uplink       macnat.c     one MAC on the wire
  *      snoop.c     what frames tell      port.c       life and death
- *      addr.c      who owns what
+ *      addr.c      who owns what        owners.c     the table for that
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -31,12 +31,12 @@ struct IpvlanSlave {
     GList node;                 /* in port->slaves */
     uint8_t mac[ETHER_ADDR_LEN];
     bool has_mac;
-    uint64_t mac_key;           /* in port->macs, 0: not in it */
+    bool owns_mac;              /* is in port->macs */
     bool is_default;
     IpvlanLearn learn;
     unsigned max_addrs;
     GQueue fixed;               /* of IpvlanAddr, static */
-    GQueue learned;             /* longest unused first */
+    GQueue learned;             /* by sorted_by, longest unused first */
     uint64_t contested;
     BroadcastSource broadcast;
     uint32_t dhcp_xid;          /* of its last DHCP request */
@@ -54,13 +54,24 @@ struct IpvlanPort {
     GQueue slaves;
     IpvlanSlave *default_slave;
     AddrTable addrs;
-    GHashTable *macs;           /* l2-macnat: own MAC to IpvlanSlave */
+    OwnerTable macs;            /* l2-macnat: own MAC to slave */
     BroadcastSource external;
     GQueue sources;             /* of BroadcastSource with packets */
     unsigned backlog;           /* packets in all sources */
     LinkWork *expiry_work;
     int64_t expiry_at;          /* when expiry_work runs, 0: it does not */
+    LinkWork *clock_work;
+    uint64_t clock;             /* IPVLAN_TICK of now, 0: to be read */
 };
+
+/* The unit of OwnerSlot.used, which tells when an address was a source. */
+#define IPVLAN_TICK (NS_PER_S / 1000)
+
+/*
+ * While frames are sent the clock is read so often, and not for each.  So who
+ * makes room, and when an address expires, is right to this.
+ */
+#define IPVLAN_CLOCK_AGE NS_PER_S
 
 static inline IpvlanPort *ipvlan_port(const Link *lower)
 {
@@ -119,8 +130,11 @@ IpvlanSlave *snoop_dhcp_client(const IpvlanPort *port, const Packet *p);
 IpvlanAddr *ipvlan_own(IpvlanSlave *slave, const IpPrefix *prefix,
                        IpvlanOrigin origin);
 void ipvlan_disown(IpvlanAddr *a);
-/* snoop.c: for the port's expiry_work */
+/* snoop.c: when @a was last a source, or up to IPVLAN_CLOCK_AGE before; ns */
+int64_t ipvlan_used(const IpvlanAddr *a);
+/* snoop.c: for the port's expiry_work and clock_work */
 void ipvlan_expire(void *port);
+void ipvlan_clock_over(void *port);
 
 static inline int64_t ipvlan_now(const IpvlanPort *port)
 {

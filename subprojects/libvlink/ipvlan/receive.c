@@ -8,19 +8,19 @@
 
 IpvlanSlave *ipvlan_owner(const IpvlanPort *port, const Packet *p)
 {
-    IpvlanAddr *a = addr_table_lookup(&port->addrs, &p->layers.dst);
+    const OwnerSlot *slot = addr_table_lookup(&port->addrs, &p->layers.dst);
 
-    return a ? a->slave : NULL;
+    return slot ? slot->slave : NULL;
 }
 
 IpvlanSlave *ipvlan_sender(const IpvlanPort *port, const Packet *p)
 {
     const IpAddr *src = &p->layers.src;
-    IpvlanAddr *a;
+    const OwnerSlot *slot;
 
     if (src->family == IP_NONE || !ip_is_unspecified(src)) {
-        a = addr_table_lookup(&port->addrs, src);
-        return a ? a->slave : NULL;
+        slot = addr_table_lookup(&port->addrs, src);
+        return slot ? slot->slave : NULL;
     }
     /* a probe for a duplicate address says only whom it looks for */
     for (GList *l = port->slaves.head; l; l = l->next) {
@@ -84,12 +84,15 @@ static RxHandlerResult receive_broadcast(IpvlanPort *port, IpvlanSlave *asked,
 static RxHandlerResult receive_unicast(IpvlanPort *port, IpvlanSlave *asked,
                                        Packet *p)
 {
-    IpvlanSlave *by_mac = macnat_find(port, packet_dst_mac(p));
+    IpvlanSlave *by_mac = NULL;
     IpvlanSlave *owner;
 
-    if (!by_mac && !mac_equal(packet_dst_mac(p), port->mac)) {
-        drop(port, p, DROP_NOT_FOR_US);
-        return RX_HANDLER_CONSUMED;
+    if (!mac_equal(packet_dst_mac(p), port->mac)) {
+        by_mac = macnat_find(port, packet_dst_mac(p));
+        if (!by_mac) {
+            drop(port, p, DROP_NOT_FOR_US);
+            return RX_HANDLER_CONSUMED;
+        }
     }
     owner = asked ?: ipvlan_owner(port, p) ?: by_mac ?: port->default_slave;
     if (owner) {

@@ -19,11 +19,86 @@ static void trace_addr(IpvlanSlave *slave, LinkEvent event,
     }
 }
 
+/* --- when it was used ---------------------------------------------------- */
+
+void ipvlan_clock_over(void *opaque)
+{
+    IpvlanPort *port = opaque;
+
+    port->clock = 0;
+}
+
+static SLOW_PATH void clock_read(IpvlanPort *port)
+{
+    int64_t now = ipvlan_now(port);
+
+    port->clock = MAX(now / IPVLAN_TICK, 1);
+    port->lower->platform->work_at(port->clock_work, now + IPVLAN_CLOCK_AGE);
+}
+
+/*
+ * Each frame that is sent comes by here: it reads no clock, and where its
+ * address lies only once in IPVLAN_CLOCK_AGE has something to be written.
+ */
+static inline void touch(IpvlanPort *port, OwnerSlot *slot)
+{
+    if (G_UNLIKELY(!port->clock)) {
+        clock_read(port);
+    }
+    if (G_UNLIKELY(slot->used < port->clock)) {
+        slot->used = port->clock;
+    }
+}
+
+static OwnerSlot *slot_of(const IpvlanAddr *a)
+{
+    return addr_table_find(&a->slave->port->addrs, &a->prefix);
+}
+
+int64_t ipvlan_used(const IpvlanAddr *a)
+{
+    return slot_of(a)->used * IPVLAN_TICK;
+}
+
+/* Where it belongs in its queue since it was used: near the end mostly. */
+static void resort(IpvlanAddr *a, uint64_t used)
+{
+    GQueue *learned = &a->slave->learned;
+    GList *before;
+
+    g_queue_unlink(learned, &a->node);
+    a->sorted_by = used;
+    before = learned->tail;
+    while (before && ((IpvlanAddr *)before->data)->sorted_by > used) {
+        before = before->prev;
+    }
+    g_queue_insert_after_link(learned, before, &a->node);
+}
+
+/*
+ * The longest unused of what @slave has learned.  The queue is put in order
+ * only here, and only as far as its first one has been used since.
+ */
+static IpvlanAddr *longest_unused(IpvlanSlave *slave)
+{
+    for (;;) {
+        IpvlanAddr *a = slave->learned.head->data;
+        uint64_t used = slot_of(a)->used;
+
+        if (a->sorted_by == used) {
+            return a;
+        }
+        resort(a, used);
+    }
+}
+
 /* --- owning -------------------------------------------------------------- */
 
 static int64_t addr_expiry(const IpvlanAddr *a)
 {
-    return MAX(a->used + a->slave->port->expiry, a->lease_end);
+    int64_t unused = ipvlan_used(a) + a->slave->port->expiry;
+
+    return MAX(unused, a->lease_end);
 }
 
 static void expiry_arm(IpvlanPort *port, int64_t when)
@@ -43,15 +118,16 @@ IpvlanAddr *ipvlan_own(IpvlanSlave *slave, const IpPrefix *prefix,
     a->prefix = *prefix;
     a->origin = origin;
     a->slave = slave;
-    a->learned = a->used = ipvlan_now(port);
+    a->learned = ipvlan_now(port);
+    a->sorted_by = a->learned / IPVLAN_TICK;
     a->node.data = a;
-    addr_table_insert(&port->addrs, a);
+    addr_table_insert(&port->addrs, a)->used = a->sorted_by;
     if (origin == IPVLAN_ORIGIN_STATIC) {
         g_queue_push_tail_link(&slave->fixed, &a->node);
         return a;
     }
     if (slave->learned.length >= slave->max_addrs) {
-        ipvlan_disown(slave->learned.head->data);
+        ipvlan_disown(longest_unused(slave));
     }
     g_queue_push_tail_link(&slave->learned, &a->node);
     trace_addr(slave, LINK_EVENT_LEARN, NULL, prefix);
@@ -108,21 +184,6 @@ void ipvlan_expire(void *opaque)
     }
 }
 
-/* The queue stays sorted: longest unused first. */
-static void touch(IpvlanAddr *a)
-{
-    GQueue *learned = &a->slave->learned;
-
-    if (a->origin == IPVLAN_ORIGIN_STATIC) {
-        return;
-    }
-    a->used = ipvlan_now(a->slave->port);
-    if (learned->tail != &a->node) {
-        g_queue_unlink(learned, &a->node);
-        g_queue_push_tail_link(learned, &a->node);
-    }
-}
-
 /* --- learning ------------------------------------------------------------ */
 
 static bool may_learn(const IpvlanSlave *slave, const IpAddr *addr)
@@ -130,7 +191,7 @@ static bool may_learn(const IpvlanSlave *slave, const IpAddr *addr)
     IpAddr local;
 
     if (slave->learn == IPVLAN_LEARN_OFF || !ip_is_ownable(addr) ||
-        slave->port->addrs.n >= IPVLAN_TABLE_LIMIT) {
+        addr_table_count(&slave->port->addrs) >= IPVLAN_TABLE_LIMIT) {
         return false;
     }
     if (slave->learn == IPVLAN_LEARN_ON) {
@@ -140,8 +201,10 @@ static bool may_learn(const IpvlanSlave *slave, const IpAddr *addr)
     return slave->has_mac && ip_equal(addr, &local);
 }
 
-static void contest(IpvlanSlave *slave, const IpvlanAddr *a)
+static SLOW_PATH void contest(IpvlanSlave *slave, const OwnerSlot *slot)
 {
+    const IpvlanAddr *a = addr_table_entry(&slave->port->addrs, slot);
+
     slave->contested++;
     trace_addr(slave, LINK_EVENT_CONTEST, a->slave, &a->prefix);
 }
@@ -153,17 +216,18 @@ static void contest(IpvlanSlave *slave, const IpvlanAddr *a)
 static DropReason claim(IpvlanSlave *slave, const IpAddr *addr,
                         IpvlanOrigin origin)
 {
-    IpvlanAddr *a = addr_table_lookup(&slave->port->addrs, addr);
+    IpvlanPort *port = slave->port;
+    OwnerSlot *slot = addr_table_lookup(&port->addrs, addr);
 
     if (slave->probed.family && ip_equal(&slave->probed, addr)) {
         slave->probed.family = IP_NONE;
     }
-    if (G_LIKELY(a && a->slave == slave)) {
-        touch(a);
+    if (G_LIKELY(slot && slot->slave == slave)) {
+        touch(port, slot);
         return DROP_NONE;
     }
-    if (a) {
-        contest(slave, a);
+    if (slot) {
+        contest(slave, slot);
         return DROP_NOT_OWNED;
     }
     if (may_learn(slave, addr)) {
@@ -289,17 +353,18 @@ static void learn_lease(IpvlanSlave *slave, const DhcpMessage *m)
 {
     IpvlanPort *port = slave->port;
     IpPrefix prefix = { m->yiaddr, ip_bits(IP_V4) };
-    IpvlanAddr *a = addr_table_lookup(&port->addrs, &m->yiaddr);
+    OwnerSlot *slot = addr_table_lookup(&port->addrs, &m->yiaddr);
+    IpvlanAddr *a = addr_table_entry(&port->addrs, slot);
 
     if (slave->learn == IPVLAN_LEARN_OFF || !ip_is_ownable(&m->yiaddr)) {
         return;
     }
     if (a && a->slave != slave) {
-        contest(slave, a);
+        contest(slave, slot);
         return;
     }
     if (!a) {
-        if (port->addrs.n >= IPVLAN_TABLE_LIMIT) {
+        if (addr_table_count(&port->addrs) >= IPVLAN_TABLE_LIMIT) {
             return;
         }
         a = ipvlan_own(slave, &prefix, IPVLAN_ORIGIN_DHCP);
@@ -307,7 +372,7 @@ static void learn_lease(IpvlanSlave *slave, const DhcpMessage *m)
     if (a->origin != IPVLAN_ORIGIN_STATIC) {
         a->origin = IPVLAN_ORIGIN_DHCP;
         a->lease_end = ipvlan_now(port) + m->lease * NS_PER_S;
-        touch(a);
+        touch(port, slot_of(a));
     }
 }
 

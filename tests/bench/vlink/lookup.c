@@ -46,6 +46,7 @@ static OurTable *our_table_new(uint8_t family, unsigned n)
         t->addr[i].prefix = (IpPrefix) {
             numbered(family, i), ip_bits(family),
         };
+        t->addr[i].slave = (IpvlanSlave *)&t->addr[i];
         addr_table_insert(&t->table, &t->addr[i]);
     }
     return t;
@@ -58,8 +59,9 @@ static void our_table_run(void *opaque, unsigned n)
     while (n--) {
         unsigned i = bench_random(&t->x) & (t->n - 1);
         IpAddr a = numbered(t->family, i);
+        OwnerSlot *slot = addr_table_lookup(&t->table, &a);
 
-        if (addr_table_lookup(&t->table, &a) != &t->addr[i]) {
+        if (!slot || slot->slave != (IpvlanSlave *)&t->addr[i]) {
             g_error("address %u is not found", i);
         }
     }

@@ -26,14 +26,14 @@ static IpvlanAddr *lookup(const AddrTable *t, const char *text)
 {
     IpAddr a = ip(text);
 
-    return addr_table_lookup(t, &a);
+    return addr_table_entry(t, addr_table_lookup(t, &a));
 }
 
 static IpvlanAddr *find(const AddrTable *t, const char *text)
 {
     IpPrefix p = prefix(text);
 
-    return addr_table_find(t, &p);
+    return addr_table_entry(t, addr_table_find(t, &p));
 }
 
 static void test_exact(void)
@@ -57,7 +57,7 @@ static void test_exact(void)
     g_assert_null(lookup(&t, "10.0.0.1"));
     g_assert_true(lookup(&t, "fd00::1") == six);
     entry_free(&t, six);
-    g_assert_cmpuint(t.n, ==, 0);
+    g_assert_cmpuint(addr_table_count(&t), ==, 0);
     addr_table_destroy(&t);
 }
 
@@ -205,7 +205,7 @@ static void model_del(GHashTable *model, AddrTable *t, IpvlanAddr *a)
 static void model_step(GHashTable *model, AddrTable *t, bool grow)
 {
     IpPrefix p = random_prefix();
-    IpvlanAddr *a = addr_table_find(t, &p);
+    IpvlanAddr *a = addr_table_entry(t, addr_table_find(t, &p));
 
     g_assert_true(a == g_hash_table_lookup(model, &p));
     if (!a && (grow || g_test_rand_bit())) {
@@ -214,8 +214,8 @@ static void model_step(GHashTable *model, AddrTable *t, bool grow)
         model_del(model, t, a);
     }
     p = random_prefix();
-    g_assert_true(addr_table_lookup(t, &p.addr) ==
-                  model_lookup(model, &p.addr));
+    a = addr_table_entry(t, addr_table_lookup(t, &p.addr));
+    g_assert_true(a == model_lookup(model, &p.addr));
 }
 
 static void model_check_all(GHashTable *model, AddrTable *t)
@@ -223,10 +223,10 @@ static void model_check_all(GHashTable *model, AddrTable *t)
     GHashTableIter iter;
     gpointer key, a;
 
-    g_assert_cmpuint(t->n, ==, g_hash_table_size(model));
+    g_assert_cmpuint(addr_table_count(t), ==, g_hash_table_size(model));
     g_hash_table_iter_init(&iter, model);
     while (g_hash_table_iter_next(&iter, &key, &a)) {
-        g_assert_true(addr_table_find(t, key) == a);
+        g_assert_true(addr_table_entry(t, addr_table_find(t, key)) == a);
     }
 }
 
@@ -241,7 +241,7 @@ static void model_empty(GHashTable *model, AddrTable *t)
             model_check_all(model, t);
         }
     }
-    g_assert_cmpuint(t->n, ==, 0);
+    g_assert_cmpuint(addr_table_count(t), ==, 0);
     g_assert_cmpuint(t->v4.n + t->v6.n, ==, 0);
 }
 
@@ -251,7 +251,7 @@ static void test_model(void)
     AddrTable t;
 
     addr_table_init(&t, &test_platform);
-    while (t.n < 65536) {
+    while (addr_table_count(&t) < 65536) {
         model_step(model, &t, true);
     }
     model_check_all(model, &t);
@@ -267,38 +267,46 @@ static void test_model(void)
 
 #define CLUSTER 20
 
+/* Where the table would like to have @a. */
+static uint32_t home_in(const AddrTable *t, const IpvlanAddr *a)
+{
+    const IpAddr *addr = &a->prefix.addr;
+
+    return owner_home(&t->owners, addr->q[0], addr->q[1],
+                      addr->family << 8 | a->prefix.len);
+}
+
+static IpvlanAddr *numbered(uint32_t i)
+{
+    uint32_t be = GUINT32_TO_BE(0x0a000000 | i);
+    IpvlanAddr *a = g_new0(IpvlanAddr, 1);
+
+    a->prefix = (IpPrefix) { ip_v4(&be), 32 };
+    return a;
+}
+
 /* Entries whose home is one of the table's last two slots. */
-static unsigned find_cluster(AddrTable *t, IpvlanAddr **all)
+static void find_cluster(AddrTable *t, IpvlanAddr **all)
 {
     unsigned n = 0;
 
     for (uint32_t i = 1; n < CLUSTER; i++) {
-        uint32_t be = GUINT32_TO_BE(0x0a000000 | i);
-        IpvlanAddr *a = g_new0(IpvlanAddr, 1);
-        uint32_t home = 0;
+        IpvlanAddr *a = numbered(i);
 
-        a->prefix = (IpPrefix) { ip_v4(&be), 32 };
-        addr_table_insert(t, a);
-        for (uint32_t s = 0; s <= t->mask; s++) {
-            if (t->slots[s].addr == a) {
-                home = t->slots[s].hash & t->mask;
-            }
-        }
-        addr_table_remove(t, a);
-        if (home >= t->mask - 1) {
+        if (home_in(t, a) >= t->owners.mask - 1) {
             all[n++] = a;
         } else {
             g_free(a);
         }
     }
-    return n;
 }
 
 static void check_cluster(AddrTable *t, IpvlanAddr **all, const bool *in)
 {
     for (unsigned i = 0; i < CLUSTER; i++) {
-        g_assert_true(addr_table_lookup(t, &all[i]->prefix.addr) ==
-                      (in[i] ? all[i] : NULL));
+        OwnerSlot *slot = addr_table_lookup(t, &all[i]->prefix.addr);
+
+        g_assert_true(addr_table_entry(t, slot) == (in[i] ? all[i] : NULL));
     }
 }
 
@@ -331,32 +339,104 @@ static void test_collisions(void)
     addr_table_destroy(&t);
 }
 
-static uint64_t hash_in(AddrTable *t, IpvlanAddr *a)
-{
-    uint64_t hash = 0;
+#define MANY 1000
 
-    addr_table_insert(t, a);
-    for (uint32_t s = 0; s <= t->mask; s++) {
-        if (t->slots[s].addr) {
-            hash = t->slots[s].hash;
-        }
+static void free_all(AddrTable *t, IpvlanAddr **all)
+{
+    for (unsigned i = 0; i < MANY; i++) {
+        entry_free(t, all[i]);
     }
-    addr_table_remove(t, a);
-    return hash;
 }
 
 /* What collides in one table does not in another. */
 static void test_keyed(void)
 {
-    IpvlanAddr a = { .prefix = prefix("10.0.0.1") };
+    IpvlanAddr *all[MANY];
+    unsigned same = 0;
     AddrTable t, u;
 
     addr_table_init(&t, &test_platform);
     addr_table_init(&u, &test_platform);
-    g_assert_cmphex(hash_in(&t, &a), ==, hash_in(&t, &a));
-    g_assert_cmphex(hash_in(&t, &a), !=, hash_in(&u, &a));
+    for (unsigned i = 0; i < MANY; i++) {
+        all[i] = numbered(i);
+        g_assert_cmpuint(home_in(&t, all[i]), <=, t.owners.mask);
+        same += home_in(&t, all[i]) == home_in(&u, all[i]);
+        addr_table_insert(&t, all[i]);
+    }
+    /* of 64 slots: one in 64 */
+    g_assert_cmpuint(same, <, MANY / 16);
+    free_all(&t, all);
     addr_table_destroy(&t);
     addr_table_destroy(&u);
+}
+
+static unsigned asked;
+
+/* Secrets for which all addresses of IPv4 have one home; then better ones. */
+static void bad_random(void *buf, size_t len)
+{
+    if (asked++) {
+        test_platform.random(buf, len);
+    } else {
+        memset(buf, 0, len);
+    }
+}
+
+/* Whoever has found out the secrets has them no more when it uses them. */
+static void test_secrets_change(void)
+{
+    LinkPlatform platform = test_platform;
+    IpvlanAddr *all[MANY];
+    AddrTable t;
+
+    asked = 0;
+    platform.random = bad_random;
+    addr_table_init(&t, &platform);
+    for (unsigned i = 0; i < MANY; i++) {
+        all[i] = numbered(i);
+        addr_table_insert(&t, all[i])->used = i;
+    }
+    g_assert_cmpuint(asked, ==, 2);
+    for (unsigned i = 0; i < MANY; i++) {
+        OwnerSlot *slot = addr_table_find(&t, &all[i]->prefix);
+
+        g_assert_true(addr_table_entry(&t, slot) == all[i]);
+        g_assert_cmpuint(slot->used, ==, i);
+    }
+    free_all(&t, all);
+    addr_table_destroy(&t);
+}
+
+/* --- what lies in the slot ------------------------------------------------ */
+
+/* It moves with its slot: when the table grows, shrinks, or closes a gap. */
+static void test_used(void)
+{
+    IpvlanSlave *slave = (IpvlanSlave *)&asked;
+    IpvlanAddr *all[MANY];
+    AddrTable t;
+
+    addr_table_init(&t, &test_platform);
+    for (unsigned i = 0; i < MANY; i++) {
+        OwnerSlot *slot;
+
+        all[i] = numbered(i);
+        all[i]->slave = slave;
+        slot = addr_table_insert(&t, all[i]);
+        g_assert_cmpuint(slot->used, ==, 0);
+        slot->used = ((uint64_t)i + 1) << 37;
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        entry_free(&t, all[i]);
+        for (unsigned k = i + 1; k < MANY; k += 7) {
+            OwnerSlot *slot = addr_table_lookup(&t, &all[k]->prefix.addr);
+
+            g_assert_true(slot->slave == slave);
+            g_assert_cmpuint(slot->used, ==, ((uint64_t)k + 1) << 37);
+        }
+    }
+    g_assert_cmpuint(t.owners.mask, <, 128);
+    addr_table_destroy(&t);
 }
 
 int main(int argc, char **argv)
@@ -369,5 +449,7 @@ int main(int argc, char **argv)
     g_test_add_func("/addr/model", test_model);
     g_test_add_func("/addr/collisions", test_collisions);
     g_test_add_func("/addr/keyed", test_keyed);
+    g_test_add_func("/addr/secrets-change", test_secrets_change);
+    g_test_add_func("/addr/used", test_used);
     return g_test_run();
 }

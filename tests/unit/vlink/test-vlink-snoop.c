@@ -292,6 +292,72 @@ static void test_max_addrs(void)
     net_fini(&net);
 }
 
+/* Who makes room, when they were all used again and in what order. */
+static void test_max_addrs_order(void)
+{
+    static const unsigned again[] = { 3, 1, 4, 2 };
+    Net net;
+    User *u;
+
+    net_init(&net, IPVLAN_L2_MACNAT, IPVLAN_BRIDGE);
+    u = net_add(&net, (IpvlanConfig) {
+        .learn = IPVLAN_LEARN_ON, .max_addrs = 4,
+    });
+    for (unsigned i = 1; i <= 4; i++) {
+        use_nth(u, i);
+        clock_advance(SECONDS(1));
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        use_nth(u, again[i]);
+        clock_advance(SECONDS(1));
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        use_nth(u, 5 + i);
+        clock_advance(SECONDS(1));
+        g_assert_false(owns_nth(&net, u, again[i]));
+        g_assert_true(i == 3 || owns_nth(&net, u, again[i + 1]));
+        g_assert_cmpuint(net_addresses(u), ==, 4);
+    }
+    net_clear(&net);
+    net_fini(&net);
+}
+
+static void last_used(const IpvlanAddrInfo *info, void *opaque)
+{
+    *(int64_t *)opaque = info->used;
+}
+
+/* No earlier than it was learned, and no more than a second behind. */
+static void test_used(void)
+{
+    int64_t used = -1, learned;
+    Pair p;
+
+    pair_init(&p);
+    clock_advance(SECONDS(5));
+    use_nth(p.b, 1);            /* the clock is read */
+    use_nth(p.b, 1);
+    clock_advance(NS_PER_S / 2);
+    learned = test_platform.now();
+    use_nth(p.a, 2);
+    use_nth(p.a, 2);
+    ipvlan_foreach_addr(p.a->link, last_used, &used);
+    g_assert_cmpint(used, ==, learned);
+    for (unsigned i = 0; i < 40; i++) {
+        clock_advance(NS_PER_S / 8);
+        use_nth(p.a, 2);
+        ipvlan_foreach_addr(p.a->link, last_used, &used);
+        g_assert_cmpint(used, <=, test_platform.now());
+        g_assert_cmpint(used, >=, test_platform.now() - NS_PER_S);
+    }
+    /* after a pause it is exact */
+    clock_advance(SECONDS(10));
+    use_nth(p.a, 2);
+    ipvlan_foreach_addr(p.a->link, last_used, &used);
+    g_assert_cmpint(used, ==, test_platform.now());
+    pair_fini(&p);
+}
+
 static void test_max_addrs_default(void)
 {
     Pair p;
@@ -534,6 +600,8 @@ int main(int argc, char **argv)
     g_test_add_func("/snoop/own/slave-goes", test_slave_goes);
     g_test_add_func("/snoop/own/max-addrs", test_max_addrs);
     g_test_add_func("/snoop/own/max-addrs-default", test_max_addrs_default);
+    g_test_add_func("/snoop/own/max-addrs-order", test_max_addrs_order);
+    g_test_add_func("/snoop/own/used", test_used);
     g_test_add_func("/snoop/own/expiry", test_expiry);
     g_test_add_func("/snoop/dhcp/ack", test_dhcp_ack);
     g_test_add_func("/snoop/dhcp/not-believed", test_dhcp_not_believed);
