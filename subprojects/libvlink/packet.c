@@ -160,7 +160,11 @@ uint8_t *packet_cow_head(Packet *p, uint32_t len)
     if (own >= len) {
         return p->scratch;
     }
-    packet_copy_range(p, own, len - own, p->scratch + own);
+    if (G_LIKELY(!own && len == PACKET_HEAD_LEN && p->head_len >= len)) {
+        memcpy(p->scratch, p->head, PACKET_HEAD_LEN);
+    } else {
+        packet_copy_range(p, own, len - own, p->scratch + own);
+    }
     if (p->head_len > len) {
         /*
          * The rest of a borrowed head has to become tail.  Every head but

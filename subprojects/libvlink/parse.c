@@ -8,6 +8,7 @@
  */
 
 #include "offload.h"
+#include "platform.h"
 
 enum {
     ETH_ARP = 0x0806,
@@ -70,7 +71,7 @@ static DropReason parse_ethernet(Packet *p)
     return DROP_NONE;
 }
 
-static DropReason parse_arp(Packet *p)
+static SLOW_PATH DropReason parse_arp(Packet *p)
 {
     PacketLayers *l = &p->layers;
     uint8_t buf[ARP_LEN];
@@ -111,7 +112,7 @@ static DropReason check_nd_options(const Packet *p, uint32_t off)
     return DROP_NONE;
 }
 
-static DropReason parse_icmpv6(Packet *p)
+static SLOW_PATH DropReason parse_icmpv6(Packet *p)
 {
     static const uint8_t fixed_len[] = {
         [ND_ROUTER_SOLICIT - ND_ROUTER_SOLICIT] = 8,
@@ -151,9 +152,12 @@ static DropReason parse_icmpv6(Packet *p)
     return check_nd_options(p, l->l4 + fixed);
 }
 
-static DropReason parse_udp(Packet *p, const uint8_t *b, uint32_t payload)
+/* What is in @l was written just now, and is not good to be read yet. */
+static inline DropReason parse_udp(PacketLayers *l, const uint8_t *b,
+                                   uint32_t payload)
 {
-    PacketLayers *l = &p->layers;
+    uint16_t src_port = get16(b);
+    uint16_t dst_port = get16(b + 2);
     uint16_t len = get16(b + 4);
 
     /* zero: a jumbogram's, or a segmented datagram's that is not cut yet */
@@ -163,21 +167,21 @@ static DropReason parse_udp(Packet *p, const uint8_t *b, uint32_t payload)
     if (l->kind != PACKET_IPV4 || l->fragment) {
         return DROP_NONE;
     }
-    if (l->dst_port == 67 && l->src_port == 68) {
+    if (dst_port == 67 && src_port == 68) {
         l->kind = PACKET_DHCP_REQUEST;
-    } else if (l->src_port == 67 && l->dst_port == 68) {
+    } else if (src_port == 67 && dst_port == 68) {
         l->kind = PACKET_DHCP_REPLY;
     }
     return DROP_NONE;
 }
 
 /* l4 and ip_proto are set; the first fragment or the whole datagram. */
-static DropReason parse_upper(Packet *p)
+static inline DropReason parse_upper(Packet *p)
 {
     PacketLayers *l = &p->layers;
     uint32_t payload = l->end - l->l4;
     DropReason cut = l->fragment ? DROP_BAD_FRAGMENT : DROP_TRUNCATED;
-    uint8_t buf[20];
+    UNINITIALIZED uint8_t buf[20];
     const uint8_t *b;
     uint32_t need;
 
@@ -201,7 +205,7 @@ static DropReason parse_upper(Packet *p)
     l->src_port = get16(b);
     l->dst_port = get16(b + 2);
     if (l->ip_proto == PROTO_UDP) {
-        return parse_udp(p, b, payload);
+        return parse_udp(l, b, payload);
     }
     if ((b[12] >> 4) < 5) {
         return DROP_BAD_HEADER;
@@ -232,7 +236,7 @@ static DropReason check_fragment(const PacketLayers *l, uint32_t off,
 static DropReason parse_ipv4(Packet *p)
 {
     PacketLayers *l = &p->layers;
-    uint8_t buf[20];
+    UNINITIALIZED uint8_t buf[20];
     const uint8_t *b = packet_peek(p, l->l3, sizeof(buf), buf);
     uint32_t ihl, total, frag;
     DropReason why;
@@ -320,7 +324,7 @@ static DropReason parse_ext_headers(Packet *p, uint8_t next, uint32_t off)
 static DropReason parse_ipv6(Packet *p)
 {
     PacketLayers *l = &p->layers;
-    uint8_t buf[40];
+    UNINITIALIZED uint8_t buf[40];
     const uint8_t *b = packet_peek(p, l->l3, sizeof(buf), buf);
 
     if (!b) {

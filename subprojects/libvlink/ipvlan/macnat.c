@@ -28,12 +28,20 @@
 
 #define KIND_MAC 1              /* the only one in port->macs */
 
-static OwnerSlot *macs_find(const IpvlanPort *port, const uint8_t *mac)
+/* Of loads alone: what is stored piece by piece cannot be read at once. */
+static inline uint64_t mac_to_key(const uint8_t *mac)
 {
-    uint64_t key = 0;
+    uint32_t head;
+    uint16_t tail;
 
-    memcpy(&key, mac, ETHER_ADDR_LEN);
-    return owner_table_find(&port->macs, key, 0, KIND_MAC);
+    memcpy(&head, mac, sizeof(head));
+    memcpy(&tail, mac + sizeof(head), sizeof(tail));
+    return head | (uint64_t)tail << 32;
+}
+
+static inline OwnerSlot *macs_find(const IpvlanPort *port, const uint8_t *mac)
+{
+    return owner_table_find(&port->macs, mac_to_key(mac), 0, KIND_MAC);
 }
 
 IpvlanSlave *macnat_find(const IpvlanPort *port, const uint8_t *mac)
@@ -45,9 +53,8 @@ IpvlanSlave *macnat_find(const IpvlanPort *port, const uint8_t *mac)
 
 static void macs_insert(IpvlanSlave *slave)
 {
-    OwnerKey key = { .kind = KIND_MAC };
+    OwnerKey key = { .q = { mac_to_key(slave->mac) }, .kind = KIND_MAC };
 
-    memcpy(&key.q[0], slave->mac, ETHER_ADDR_LEN);
     owner_table_insert(&slave->port->macs, &key, slave, NULL);
     slave->owns_mac = true;
 }
