@@ -252,7 +252,7 @@ class Machine:
     def command(self, netdevs):
         *netdevs, peer = netdevs
         command = [
-            str(self.lab.qemu), '-accel', 'tcg', '-cpu', 'max', '-m', '256',
+            str(self.lab.qemu), '-accel', 'tcg', '-m', '256',
             '-display', 'none', '-nodefaults', '-no-user-config',
             '-no-reboot', '-serial', 'stdio',
             '-qmp', f'unix:{self.qmp_path},server=on,wait=off',
