@@ -9,14 +9,9 @@
 
 #include "addr.h"
 
-static inline uint16_t kind_of(const IpAddr *addr, uint8_t len)
+static PrefixLens *lens_of(AddrTable *t, IpFamily family)
 {
-    return addr->family << 8 | len;
-}
-
-static inline PrefixLens *lens_of(const AddrTable *t, IpFamily family)
-{
-    return (PrefixLens *)(family == IP_V4 ? &t->v4 : &t->v6);
+    return (PrefixLens *)addr_table_lens(t, family);
 }
 
 static void lens_add(PrefixLens *lens, uint8_t len)
@@ -62,14 +57,14 @@ static inline OwnerSlot *find_masked(const AddrTable *t, const IpAddr *addr,
                                      uint8_t len)
 {
     return owner_table_find(&t->owners, addr->q[0], addr->q[1],
-                            kind_of(addr, len));
+                            addr_kind(addr->family, len));
 }
 
 OwnerSlot *addr_table_insert(AddrTable *t, IpvlanAddr *a)
 {
     const IpAddr *addr = &a->prefix.addr;
     OwnerKey key = {
-        { addr->q[0], addr->q[1] }, kind_of(addr, a->prefix.len),
+        { addr->q[0], addr->q[1] }, addr_kind(addr->family, a->prefix.len),
     };
 
     lens_add(lens_of(t, addr->family), a->prefix.len);
@@ -90,27 +85,17 @@ OwnerSlot *addr_table_find(const AddrTable *t, const IpPrefix *prefix)
     return find_masked(t, &prefix->addr, prefix->len);
 }
 
-OwnerSlot *addr_table_lookup(const AddrTable *t, const IpAddr *addr)
+OwnerSlot *addr_table_lookup_longest(const AddrTable *t, const IpAddr *addr)
 {
-    const PrefixLens *lens;
-    uint8_t bits;
+    const PrefixLens *lens = addr_table_lens(t, addr->family);
 
     if (addr->family == IP_NONE) {
         return NULL;
     }
-    lens = lens_of(t, addr->family);
-    bits = ip_bits(addr->family);
     for (uint8_t i = 0; i < lens->n; i++) {
-        uint8_t len = lens->lens[i];
-        OwnerSlot *slot;
+        IpAddr masked = ip_mask(addr, lens->lens[i]);
+        OwnerSlot *slot = find_masked(t, &masked, lens->lens[i]);
 
-        if (G_LIKELY(len == bits)) {
-            slot = find_masked(t, addr, len);
-        } else {
-            IpAddr masked = ip_mask(addr, len);
-
-            slot = find_masked(t, &masked, len);
-        }
         if (slot) {
             return slot;
         }

@@ -21,8 +21,8 @@ typedef struct IpvlanAddr {
 } IpvlanAddr;
 
 typedef struct PrefixLens {
-    uint8_t lens[129];          /* in use, longest first */
     uint8_t n;
+    uint8_t lens[129];          /* in use, longest first */
     uint32_t used[129];         /* entries of each length */
 } PrefixLens;
 
@@ -43,8 +43,33 @@ void addr_table_remove(AddrTable *t, IpvlanAddr *a);
 /* The slot for just this prefix, or NULL. */
 OwnerSlot *addr_table_find(const AddrTable *t, const IpPrefix *prefix);
 
+static inline uint16_t addr_kind(IpFamily family, uint8_t len)
+{
+    return family << 8 | len;
+}
+
+static inline const PrefixLens *addr_table_lens(const AddrTable *t,
+                                                IpFamily family)
+{
+    return family == IP_V4 ? &t->v4 : &t->v6;
+}
+
+/* Where several prefix lengths are in use, or none. */
+OwnerSlot *addr_table_lookup_longest(const AddrTable *t, const IpAddr *addr);
+
 /* The slot with the longest prefix that covers @addr, or NULL. */
-OwnerSlot *addr_table_lookup(const AddrTable *t, const IpAddr *addr);
+static inline OwnerSlot *addr_table_lookup(const AddrTable *t,
+                                           const IpAddr *addr)
+{
+    const PrefixLens *lens = addr_table_lens(t, addr->family);
+    uint8_t bits = ip_bits(addr->family);
+
+    if (G_LIKELY(lens->n == 1 && lens->lens[0] == bits)) {
+        return owner_table_find(&t->owners, addr->q[0], addr->q[1],
+                                addr_kind(addr->family, bits));
+    }
+    return addr_table_lookup_longest(t, addr);
+}
 
 /* What is in @slot; NULL for NULL. */
 static inline IpvlanAddr *addr_table_entry(const AddrTable *t,

@@ -265,7 +265,7 @@ static void test_model(void)
 
 /* --- collisions ----------------------------------------------------------- */
 
-#define CLUSTER 20
+#define CLUSTER 16              /* what fits without growing */
 
 /* Where the table would like to have @a. */
 static uint32_t home_in(const AddrTable *t, const IpvlanAddr *a)
@@ -435,7 +435,7 @@ static void test_used(void)
             g_assert_cmpuint(slot->used, ==, ((uint64_t)k + 1) << 37);
         }
     }
-    g_assert_cmpuint(t.owners.mask, <, 128);
+    g_assert_cmpuint(t.owners.mask, <, 64);
     addr_table_destroy(&t);
 }
 
