@@ -160,24 +160,12 @@ uint8_t *packet_cow_head(Packet *p, uint32_t len)
     if (own >= len) {
         return p->scratch;
     }
-    if (G_LIKELY(!own && len == PACKET_HEAD_LEN && p->head_len >= len)) {
-        memcpy(p->scratch, p->head, PACKET_HEAD_LEN);
-    } else {
-        packet_copy_range(p, own, len - own, p->scratch + own);
-    }
+    packet_copy_range(p, own, len - own, p->scratch + own);
     if (p->head_len > len) {
-        /*
-         * The rest of a borrowed head has to become tail.  Every head but
-         * the scratch space is an element of the vector that the tail
-         * continues, so one step back is still inside of it.
-         */
-        p->tail--;
-        p->tail_cnt++;
-        p->tail_off = (const uint8_t *)p->head + len -
-                      (const uint8_t *)p->tail->iov_base;
-    } else {
-        p->tail_off += len - p->head_len;
+        packet_use_scratch(p, len);
+        return p->scratch;
     }
+    p->tail_off += len - p->head_len;
     p->head = p->scratch;
     p->head_len = len;
     return p->scratch;

@@ -230,10 +230,36 @@ void packet_copy_range(const Packet *p, uint32_t off, uint32_t len, void *dst);
 void packet_view(Packet *dst, const Packet *src);
 
 /*
+ * @p's head was copied to its scratch space: @len bytes of it, fewer than it
+ * has.  The rest of it has to become tail.  Every head but the scratch space
+ * is an element of the vector that the tail continues, so one step back is
+ * still inside of it.
+ */
+static inline void packet_use_scratch(Packet *p, uint32_t len)
+{
+    p->tail--;
+    p->tail_cnt++;
+    p->tail_off = p->head + len - (const uint8_t *)p->tail->iov_base;
+    p->head = p->scratch;
+    p->head_len = len;
+}
+
+/*
  * Make the first @len bytes, at most PACKET_SCRATCH_LEN and at most p->len,
  * the Packet's own and writable.  What was borrowed stays as it is.
  */
 uint8_t *packet_cow_head(Packet *p, uint32_t len);
+
+/* The same of the Ethernet header. */
+static inline uint8_t *packet_cow_eth(Packet *p)
+{
+    if (G_UNLIKELY(p->head == p->scratch || p->head_len <= PACKET_HEAD_LEN)) {
+        return packet_cow_head(p, PACKET_HEAD_LEN);
+    }
+    memcpy(p->scratch, p->head, PACKET_HEAD_LEN);
+    packet_use_scratch(p, PACKET_HEAD_LEN);
+    return p->scratch;
+}
 
 /*
  * A Packet that stays: a reference to what is held already, else a copy.

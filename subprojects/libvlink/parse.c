@@ -176,7 +176,7 @@ static inline DropReason parse_udp(PacketLayers *l, const uint8_t *b,
 }
 
 /* l4 and ip_proto are set; the first fragment or the whole datagram. */
-static inline DropReason parse_upper(Packet *p)
+static DropReason parse_upper(Packet *p)
 {
     PacketLayers *l = &p->layers;
     uint32_t payload = l->end - l->l4;

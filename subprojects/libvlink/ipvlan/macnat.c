@@ -84,13 +84,10 @@ void macnat_forget(IpvlanSlave *slave)
     }
 }
 
-void macnat_see(IpvlanSlave *slave, const uint8_t *mac)
+void macnat_change(IpvlanSlave *slave, const uint8_t *mac)
 {
     IpvlanPort *port = slave->port;
 
-    if (G_LIKELY(slave->has_mac && mac_equal(slave->mac, mac))) {
-        return;
-    }
     macnat_forget(slave);
     memcpy(slave->mac, mac, ETHER_ADDR_LEN);
     slave->has_mac = true;
@@ -219,8 +216,8 @@ LinkTx macnat_transmit(IpvlanSlave *slave, Packet *p)
         }
         /* fall through */
     default:
-        memcpy(packet_cow_head(p, PACKET_HEAD_LEN) + ETHER_ADDR_LEN,
-               slave->port->mac, ETHER_ADDR_LEN);
+        memcpy(packet_cow_eth(p) + ETHER_ADDR_LEN, slave->port->mac,
+               ETHER_ADDR_LEN);
         break;
     case PACKET_ND:
         return transmit_copy(slave, p);
@@ -231,32 +228,41 @@ LinkTx macnat_transmit(IpvlanSlave *slave, Packet *p)
 /* --- towards the guest --------------------------------------------------- */
 
 /* A guest that has not spoken yet may still have told its NIC. */
-static bool know_mac(IpvlanSlave *slave)
+static SLOW_PATH bool learn_mac(IpvlanSlave *slave)
 {
     uint8_t mac[ETHER_ADDR_LEN];
 
-    if (!slave->has_mac && link_user_address(slave->link, mac)) {
+    if (link_user_address(slave->link, mac)) {
         macnat_see(slave, mac);
     }
     return slave->has_mac;
 }
 
-void macnat_receive(IpvlanSlave *slave, Packet *p)
+static void receive_arp(const IpvlanSlave *slave, Packet *p,
+                                  bool to_port)
 {
-    const uint8_t *port_mac = slave->port->mac;
-    bool is_arp = p->layers.kind == PACKET_ARP;
-    bool to_port = mac_equal(packet_dst_mac(p), port_mac);
-    uint8_t *eth;
+    uint8_t *eth = packet_cow_head(p, p->layers.l3 + ARP_LEN);
+    uint8_t *target = eth + p->layers.l3 + ARP_THA;
 
-    if ((!to_port && !is_arp) || !know_mac(slave)) {
-        return;
-    }
-    eth = packet_cow_head(p, is_arp ? p->layers.l3 + ARP_LEN
-                                    : PACKET_HEAD_LEN);
     if (to_port) {
         memcpy(eth, slave->mac, ETHER_ADDR_LEN);
     }
-    if (is_arp && mac_equal(eth + p->layers.l3 + ARP_THA, port_mac)) {
-        memcpy(eth + p->layers.l3 + ARP_THA, slave->mac, ETHER_ADDR_LEN);
+    if (mac_equal(target, slave->port->mac)) {
+        memcpy(target, slave->mac, ETHER_ADDR_LEN);
     }
+}
+
+void macnat_receive(IpvlanSlave *slave, Packet *p)
+{
+    bool to_port = mac_equal(packet_dst_mac(p), slave->port->mac);
+    bool is_arp = p->layers.kind == PACKET_ARP;
+
+    if ((!to_port && !is_arp) || (!slave->has_mac && !learn_mac(slave))) {
+        return;
+    }
+    if (G_UNLIKELY(is_arp)) {
+        receive_arp(slave, p, to_port);
+        return;
+    }
+    memcpy(packet_cow_eth(p), slave->mac, ETHER_ADDR_LEN);
 }

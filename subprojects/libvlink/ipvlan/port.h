@@ -84,8 +84,14 @@ RxHandler ipvlan_handle_frame;
 /* receive.c: @p goes up to @slave; rewritten as its guest expects it */
 void ipvlan_deliver(IpvlanSlave *slave, Packet *p);
 
-/* receive.c: whose is the destination that the layers name?  NULL: nobody's */
-IpvlanSlave *ipvlan_owner(const IpvlanPort *port, const Packet *p);
+/* Whose is the destination that the layers name?  NULL: nobody's. */
+static inline IpvlanSlave *ipvlan_owner(const IpvlanPort *port,
+                                        const Packet *p)
+{
+    const OwnerSlot *slot = addr_table_lookup(&port->addrs, &p->layers.dst);
+
+    return slot ? slot->slave : NULL;
+}
 
 /* receive.c: which slave has sent @p, that came back?  NULL: not known */
 IpvlanSlave *ipvlan_sender(const IpvlanPort *port, const Packet *p);
@@ -102,9 +108,17 @@ void ipvlan_defer(BroadcastSource *source, const Packet *p);
 
 /* macnat.c: the table of slaves' own MACs */
 IpvlanSlave *macnat_find(const IpvlanPort *port, const uint8_t *mac);
-/* @slave's guest has sent from @mac; remember it, and where it is. */
-void macnat_see(IpvlanSlave *slave, const uint8_t *mac);
+void macnat_change(IpvlanSlave *slave, const uint8_t *mac);
 void macnat_forget(IpvlanSlave *slave);
+
+/* @slave's guest has sent from @mac; remember it, and where it is. */
+static inline void macnat_see(IpvlanSlave *slave, const uint8_t *mac)
+{
+    if (G_UNLIKELY(!slave->has_mac || !mac_equal(slave->mac, mac))) {
+        macnat_change(slave, mac);
+    }
+}
+
 /* Send @p out of the uplink as coming from the port. */
 LinkTx macnat_transmit(IpvlanSlave *slave, Packet *p);
 /* Make @p, addressed to the port, one addressed to @slave's guest. */

@@ -6,13 +6,6 @@
 
 #include "port.h"
 
-IpvlanSlave *ipvlan_owner(const IpvlanPort *port, const Packet *p)
-{
-    const OwnerSlot *slot = addr_table_lookup(&port->addrs, &p->layers.dst);
-
-    return slot ? slot->slave : NULL;
-}
-
 IpvlanSlave *ipvlan_sender(const IpvlanPort *port, const Packet *p)
 {
     const IpAddr *src = &p->layers.src;
@@ -34,7 +27,7 @@ IpvlanSlave *ipvlan_sender(const IpvlanPort *port, const Packet *p)
 }
 
 /* Rewrite @p as @slave's guest expects it. */
-static void to_guest(IpvlanSlave *slave, Packet *p)
+static inline void to_guest(IpvlanSlave *slave, Packet *p)
 {
     if (slave->port->mode == IPVLAN_L2_MACNAT) {
         macnat_receive(slave, p);
@@ -47,13 +40,13 @@ void ipvlan_deliver(IpvlanSlave *slave, Packet *p)
     link_receive(slave->link, p);
 }
 
-static void drop(IpvlanPort *port, const Packet *p, DropReason why)
+static SLOW_PATH void drop(IpvlanPort *port, const Packet *p, DropReason why)
 {
     link_drop(port->lower, p, why);
 }
 
 /* Point the frame at @slave, for link_receive() to go on with. */
-static RxHandlerResult to_slave(IpvlanSlave *slave, Packet *p)
+static inline RxHandlerResult to_slave(IpvlanSlave *slave, Packet *p)
 {
     link_trace(p->link, LINK_EVENT_RECEIVE, slave->link, p);
     to_guest(slave, p);
@@ -62,8 +55,9 @@ static RxHandlerResult to_slave(IpvlanSlave *slave, Packet *p)
 }
 
 /* @asked: the slave whose DHCP request this answers, or NULL. */
-static RxHandlerResult receive_broadcast(IpvlanPort *port, IpvlanSlave *asked,
-                                         Packet *p)
+static SLOW_PATH RxHandlerResult receive_broadcast(IpvlanPort *port,
+                                                   IpvlanSlave *asked,
+                                                   Packet *p)
 {
     bool ours = mac_equal(packet_src_mac(p), port->mac);
     IpvlanSlave *owner;
@@ -81,8 +75,8 @@ static RxHandlerResult receive_broadcast(IpvlanPort *port, IpvlanSlave *asked,
     return RX_HANDLER_CONSUMED;
 }
 
-static RxHandlerResult receive_unicast(IpvlanPort *port, IpvlanSlave *asked,
-                                       Packet *p)
+static inline RxHandlerResult receive_unicast(IpvlanPort *port,
+                                              IpvlanSlave *asked, Packet *p)
 {
     IpvlanSlave *by_mac = NULL;
     IpvlanSlave *owner;

@@ -57,7 +57,7 @@ static LinkTx ipvlan_send_sibling(IpvlanSlave *slave, IpvlanSlave *to,
  * The uplink's copy goes first and at once: where the uplink is busy, the
  * whole frame is refused and comes again, and nobody has seen it twice.
  */
-static LinkTx ipvlan_send_broadcast(IpvlanSlave *slave, Packet *p)
+static SLOW_PATH LinkTx ipvlan_send_broadcast(IpvlanSlave *slave, Packet *p)
 {
     IpvlanPort *port = slave->port;
     IpvlanSlave *owner = destination(port, p);
@@ -78,7 +78,7 @@ static LinkTx ipvlan_send_broadcast(IpvlanSlave *slave, Packet *p)
 }
 
 /* To the port's own MAC. */
-static LinkTx ipvlan_send_port(IpvlanSlave *slave, Packet *p)
+static SLOW_PATH LinkTx ipvlan_send_port(IpvlanSlave *slave, Packet *p)
 {
     IpvlanPort *port = slave->port;
     IpvlanSlave *owner = destination(port, p);

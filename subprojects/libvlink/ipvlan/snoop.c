@@ -209,12 +209,26 @@ static SLOW_PATH void contest(IpvlanSlave *slave, const OwnerSlot *slot)
     trace_addr(slave, LINK_EVENT_CONTEST, a->slave, &a->prefix);
 }
 
-/*
- * @slave uses @addr: it is its own, or nobody's and learned where that is
- * allowed, or another's and the frame is refused.
- */
-static DropReason claim(IpvlanSlave *slave, const IpAddr *addr,
-                        IpvlanOrigin origin)
+/* Nobody's, and learned where that is allowed; or another's, and refused. */
+static SLOW_PATH DropReason claim_foreign(IpvlanSlave *slave,
+                                          const OwnerSlot *slot,
+                                          const IpAddr *addr,
+                                          IpvlanOrigin origin)
+{
+    if (slot) {
+        contest(slave, slot);
+        return DROP_NOT_OWNED;
+    }
+    if (may_learn(slave, addr)) {
+        ipvlan_own(slave, &(IpPrefix) { *addr, ip_bits(addr->family) },
+                   origin);
+    }
+    return DROP_NONE;
+}
+
+/* @slave uses @addr: DROP_NONE, or why the frame is refused. */
+static inline DropReason claim(IpvlanSlave *slave, const IpAddr *addr,
+                               IpvlanOrigin origin)
 {
     IpvlanPort *port = slave->port;
     OwnerSlot *slot = addr_table_lookup(&port->addrs, addr);
@@ -226,15 +240,7 @@ static DropReason claim(IpvlanSlave *slave, const IpAddr *addr,
         touch(port, slot);
         return DROP_NONE;
     }
-    if (slot) {
-        contest(slave, slot);
-        return DROP_NOT_OWNED;
-    }
-    if (may_learn(slave, addr)) {
-        ipvlan_own(slave, &(IpPrefix) { *addr, ip_bits(addr->family) },
-                   origin);
-    }
-    return DROP_NONE;
+    return claim_foreign(slave, slot, addr, origin);
 }
 
 /*
@@ -248,7 +254,7 @@ static void claim_probed(IpvlanSlave *slave, const IpAddr *addr)
     }
 }
 
-static DropReason snoop_nd(IpvlanSlave *slave, const PacketLayers *l)
+static SLOW_PATH DropReason snoop_nd(IpvlanSlave *slave, const PacketLayers *l)
 {
     if (l->nd_type == ND_NEIGHBOUR_ADVERT) {
         DropReason why = claim(slave, &l->target, IPVLAN_ORIGIN_ND);
@@ -267,7 +273,7 @@ static DropReason snoop_nd(IpvlanSlave *slave, const PacketLayers *l)
     return DROP_NONE;
 }
 
-static DropReason snoop_arp(IpvlanSlave *slave, const PacketLayers *l)
+static SLOW_PATH DropReason snoop_arp(IpvlanSlave *slave, const PacketLayers *l)
 {
     /* RFC 5227: a probe's sender is 0.0.0.0, it does not use it yet */
     if (ip_is_unspecified(&l->src)) {
@@ -277,7 +283,7 @@ static DropReason snoop_arp(IpvlanSlave *slave, const PacketLayers *l)
     return claim(slave, &l->src, IPVLAN_ORIGIN_ARP);
 }
 
-static void snoop_dhcp_request(IpvlanSlave *slave, const Packet *p)
+static SLOW_PATH void snoop_dhcp_request(IpvlanSlave *slave, const Packet *p)
 {
     DhcpMessage m;
 
@@ -287,7 +293,7 @@ static void snoop_dhcp_request(IpvlanSlave *slave, const Packet *p)
     }
 }
 
-static DropReason snoop_mac(IpvlanSlave *slave, const uint8_t *mac)
+static inline DropReason snoop_mac(IpvlanSlave *slave, const uint8_t *mac)
 {
     if (slave->port->mode == IPVLAN_L2_MACNAT) {
         macnat_see(slave, mac);
