@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include "bytes.h"
 #include "offload.h"
 #include "platform.h"
 
@@ -35,16 +36,6 @@ enum {
     MAX_EXT_HEADERS = 8,
     MAX_DHCP_OPTIONS = 64,
 };
-
-static inline uint16_t get16(const uint8_t *b)
-{
-    return b[0] << 8 | b[1];
-}
-
-static inline uint32_t get32(const uint8_t *b)
-{
-    return (uint32_t)get16(b) << 16 | get16(b + 2);
-}
 
 /* Ethernet and tags: sets ethertype and l3. */
 static DropReason parse_ethernet(Packet *p)
