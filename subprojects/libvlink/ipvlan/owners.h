@@ -22,8 +22,8 @@ typedef struct OwnerKey {
 /* Good until something is inserted or removed. */
 typedef struct OwnerSlot {
     uint64_t q[2];
-    uint64_t kind : 16;         /* 0: free */
-    uint64_t used : 48;         /* the user's, 0 when it is new */
+    uint64_t kind:16;           /* 0: free */
+    uint64_t used:48;           /* the user's, 0 when it is new */
     IpvlanSlave *slave;
 } __attribute__((aligned(32))) OwnerSlot;
 
