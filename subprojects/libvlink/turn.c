@@ -136,7 +136,9 @@ bool turn_extend(Link *link, Packet *p)
     if (turn_is_over(t) && turn_is_alone(link)) {
         t->deficit = MAX(t->deficit, LINK_TURN);
         t->visit = LINK_VISIT;
-        poll_schedule(&ring->poll);     /* to see the loop come round */
+        if (link->lower->uppers.length > 1) {
+            poll_schedule(&ring->poll); /* to see the loop come round */
+        }
     }
     if (!turn_is_over(t) || turn_is_urgent(link, p)) {
         return true;
