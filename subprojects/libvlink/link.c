@@ -109,7 +109,7 @@ int link_join(Link *a, Link *b)
 
 static unsigned link_resume(Poll *poll, unsigned budget)
 {
-    Link *link = (Link *)((char *)poll - offsetof(Link, resume));
+    Link *link = poll_owner(poll, Link, resume);
 
     link->held = false;
     link->ops->resume(link);

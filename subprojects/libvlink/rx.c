@@ -190,7 +190,7 @@ static void rx_pass_merged(void *link, Packet *p)
 
 static unsigned rx_flush(Poll *poll, unsigned budget)
 {
-    Link *link = (Link *)((char *)poll - offsetof(Link, rx.flush));
+    Link *link = poll_owner(poll, Link, rx.flush);
 
     coalescer_flush(link->rx.coalescer);
     return MIN(budget, 1);
@@ -253,7 +253,7 @@ void rx_set_offloads(Link *link, unsigned offloads)
 /* The user has room again: what waited goes first, a turn at a time. */
 static unsigned rx_poll(Poll *poll, unsigned budget)
 {
-    RxQueue *q = (RxQueue *)((char *)poll - offsetof(RxQueue, poll));
+    RxQueue *q = poll_owner(poll, RxQueue, poll);
     int64_t now = q->link->platform->now();
     unsigned done = 0;
 

@@ -12,6 +12,8 @@
 #ifndef LIBVLINK_SCHED_H
 #define LIBVLINK_SCHED_H
 
+#include <stddef.h>
+
 #include "platform.h"
 
 #define POLL_WEIGHT 64
@@ -41,6 +43,10 @@ struct Poll {
     unsigned weight;            /* units in one turn: POLL_WEIGHT, or set so */
     GList node;                 /* data: this Poll, while it is scheduled */
 };
+
+/* The structure that has @poll as its member @member. */
+#define poll_owner(poll, type, member) \
+    ((type *)((char *)(poll) - offsetof(type, member)))
 
 /* One round-robin of Polls, on one work item of @platform. */
 Poller *poller_new(const LinkPlatform *platform);

@@ -361,7 +361,7 @@ static uint64_t ring_quantum(Link *lower)
  */
 static unsigned ring_poll(Poll *poll, unsigned budget)
 {
-    Link *lower = (Link *)((char *)poll - offsetof(Link, ring.poll));
+    Link *lower = poll_owner(poll, Link, ring.poll);
     uint64_t quantum = ring_quantum(lower);
     unsigned done = 0;
     Link *link;

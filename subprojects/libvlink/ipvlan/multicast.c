@@ -151,8 +151,7 @@ static unsigned fan_out(const BroadcastSource *source, const Packet *p)
 /* The budget counts deliveries, which are what takes the time. */
 static unsigned broadcast_poll(Poll *poll, unsigned budget)
 {
-    BroadcastSource *source = (BroadcastSource *)
-        ((char *)poll - offsetof(BroadcastSource, poll));
+    BroadcastSource *source = poll_owner(poll, BroadcastSource, poll);
     unsigned done = 0;
 
     while (done < budget) {

@@ -20,7 +20,7 @@ static GPtrArray *turns;
 
 static unsigned job_poll(Poll *poll, unsigned budget)
 {
-    Job *job = (Job *)((char *)poll - offsetof(Job, poll));
+    Job *job = poll_owner(poll, Job, poll);
     unsigned done = MIN(job->left, budget);
 
     g_ptr_array_add(turns, job);
