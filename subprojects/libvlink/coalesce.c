@@ -15,8 +15,6 @@
 #include "coalesce.h"
 
 enum {
-    PROTO_TCP = 6,
-
     IPV4_LEN = 20,
     IPV6_LEN = 40,
     TCP_LEN = 20,               /* without options */
@@ -103,7 +101,7 @@ bool coalescer_is_empty(const Coalescer *c)
 /* The pseudo header's, for @len bytes of TCP; @b are the frame's headers. */
 static uint64_t sum_pseudo(const uint8_t *b, bool v6, uint32_t len)
 {
-    uint64_t sum = htons(PROTO_TCP) + (uint64_t)htons(len);
+    uint64_t sum = htons(IPPROTO_TCP) + (uint64_t)htons(len);
 
     return v6 ? csum_add(sum, b + PACKET_HEAD_LEN + 8, 32)
               : csum_add(sum, b + PACKET_HEAD_LEN + 12, 8);
@@ -391,7 +389,7 @@ bool coalescer_add(Coalescer *c, const Packet *p, unsigned can)
     Segment s;
     int i;
 
-    if (p->layers.ip_proto != PROTO_TCP) {
+    if (p->layers.ip_proto != IPPROTO_TCP) {
         return false;
     }
     if (!is_plain(p, can) || !read_segment(&s, p, can)) {

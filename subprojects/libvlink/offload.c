@@ -18,14 +18,6 @@
 #include "offload.h"
 
 enum {
-    PROTO_HOPOPTS = 0,
-    PROTO_TCP = 6,
-    PROTO_UDP = 17,
-    PROTO_ROUTING = 43,
-    PROTO_FRAGMENT = 44,
-    PROTO_ICMPV6 = 58,
-    PROTO_DSTOPTS = 60,
-
     IPV6_LEN = 40,
     FRAG_LEN = 8,               /* IPv6's fragment header */
     TCP_CSUM = 16,              /* of the field in its header */
@@ -173,11 +165,11 @@ static bool field_is_harmless(const Packet *p, uint32_t start, uint32_t field)
     const PacketLayers *l = &p->layers;
 
     switch (l->ip_proto) {
-    case PROTO_TCP:
+    case IPPROTO_TCP:
         return !start && field == TCP_CSUM;
-    case PROTO_ICMPV6:
+    case IPPROTO_ICMPV6:
         return (!start && field == ICMPV6_CSUM) || l->src.family == IP_V4;
-    case PROTO_UDP:
+    case IPPROTO_UDP:
         /* behind UDP's header there may be a tunnel */
         return (!start && field == UDP_CSUM) ||
                (start >= UDP_LEN && l->kind != PACKET_DHCP_REQUEST &&
@@ -218,15 +210,15 @@ static bool type_is_true(const Packet *p)
     switch (p->vnet.gso_type) {
     case PACKET_GSO_TCPV4:
     case PACKET_GSO_TCPV4 | PACKET_GSO_ECN:
-        return carries(p, IP_V4, PROTO_TCP);
+        return carries(p, IP_V4, IPPROTO_TCP);
     case PACKET_GSO_TCPV6:
     case PACKET_GSO_TCPV6 | PACKET_GSO_ECN:
-        return carries(p, IP_V6, PROTO_TCP);
+        return carries(p, IP_V6, IPPROTO_TCP);
     case PACKET_GSO_UDP_L4:
-        return carries(p, IP_NONE, PROTO_UDP);
+        return carries(p, IP_NONE, IPPROTO_UDP);
     case PACKET_GSO_UDP:
         /* an atomic fragment cannot get a second fragment header */
-        return carries(p, IP_NONE, PROTO_UDP) && !p->layers.frag_header;
+        return carries(p, IP_NONE, IPPROTO_UDP) && !p->layers.frag_header;
     default:
         return false;
     }
@@ -244,7 +236,7 @@ static bool segments_are_true(const Packet *p)
     }
     return !(v->flags & PACKET_VNET_NEEDS_CSUM) ||
            (v->csum_start == l->l4 &&
-            v->csum_offset == (l->ip_proto == PROTO_TCP ? TCP_CSUM
+            v->csum_offset == (l->ip_proto == IPPROTO_TCP ? TCP_CSUM
                                                         : UDP_CSUM));
 }
 
@@ -416,7 +408,7 @@ static void prepare_upper(Cut *c)
 {
     const Packet *p = c->p;
     uint8_t *b = c->template + c->l4;
-    bool tcp = p->layers.ip_proto == PROTO_TCP;
+    bool tcp = p->layers.ip_proto == IPPROTO_TCP;
     uint8_t *field = b + (tcp ? TCP_CSUM : UDP_CSUM);
 
     c->pseudo = sum_pseudo(p, field);
@@ -438,7 +430,7 @@ static void prepare_segments(Cut *c)
     const PacketLayers *l = &p->layers;
 
     c->l4 = l->l4;
-    c->begin = l->l4 + (l->ip_proto == PROTO_TCP ? tcp_header_len(p)
+    c->begin = l->l4 + (l->ip_proto == IPPROTO_TCP ? tcp_header_len(p)
                                                  : UDP_LEN);
     c->size = p->vnet.gso_size;
     c->first_len = c->rest_len = c->begin;
@@ -461,10 +453,11 @@ static uint32_t per_fragment_len(const Packet *p, uint32_t *next)
     uint8_t proto = *(uint8_t *)packet_peek(p, last, 1, buf);
 
     *next = last;
-    while (off < l->l4 && (proto == PROTO_HOPOPTS || proto == PROTO_ROUTING ||
-                           proto == PROTO_DSTOPTS)) {
+    while (off < l->l4 &&
+           (proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING ||
+            proto == IPPROTO_DSTOPTS)) {
         const uint8_t *b = packet_peek(p, off, 2, buf);
-        bool counts = proto != PROTO_DSTOPTS;
+        bool counts = proto != IPPROTO_DSTOPTS;
 
         last = off;
         off += (b[1] + 1) * 8;
@@ -506,7 +499,7 @@ static void insert_fragment_header(Cut *c, uint32_t next)
     uint8_t *b = c->template + c->frag;
 
     b[0] = c->template[next];
-    c->template[next] = PROTO_FRAGMENT;
+    c->template[next] = IPPROTO_FRAGMENT;
     memset(b + 1, 0, 3);        /* reserved, offset */
     put32(b + 4, fragment_id(c->p, c->template + c->l4));
 }
@@ -697,7 +690,7 @@ static void finish_fragment(Cut *c, const uint8_t *b, uint32_t n)
         l->l4 = 0;
         l->src_port = 0;
         l->dst_port = 0;
-        l->ip_proto = c->v6 ? b[c->frag] : PROTO_UDP;
+        l->ip_proto = c->v6 ? b[c->frag] : IPPROTO_UDP;
     }
 }
 

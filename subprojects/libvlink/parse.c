@@ -7,6 +7,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <netinet/in.h>
+
 #include "bytes.h"
 #include "offload.h"
 #include "platform.h"
@@ -18,15 +20,6 @@ enum {
     ETH_IPV6 = 0x86dd,
     ETH_8021Q = 0x8100,
     ETH_8021AD = 0x88a8,
-
-    PROTO_HOPOPTS = 0,
-    PROTO_TCP = 6,
-    PROTO_UDP = 17,
-    PROTO_ROUTING = 43,
-    PROTO_FRAGMENT = 44,
-    PROTO_AH = 51,
-    PROTO_ICMPV6 = 58,
-    PROTO_DSTOPTS = 60,
 
     ARP_LEN = 28,               /* for Ethernet and IPv4 */
     BOOTP_LEN = 236,            /* before the options */
@@ -177,13 +170,13 @@ static DropReason parse_upper(Packet *p)
     uint32_t need;
 
     switch (l->ip_proto) {
-    case PROTO_TCP:
+    case IPPROTO_TCP:
         need = 20;
         break;
-    case PROTO_UDP:
+    case IPPROTO_UDP:
         need = 8;
         break;
-    case PROTO_ICMPV6:
+    case IPPROTO_ICMPV6:
         return l->src.family == IP_V6 ? parse_icmpv6(p) : DROP_NONE;
     default:
         return DROP_NONE;
@@ -195,7 +188,7 @@ static DropReason parse_upper(Packet *p)
     b = packet_peek(p, l->l4, need, buf);
     l->src_port = get16(b);
     l->dst_port = get16(b + 2);
-    if (l->ip_proto == PROTO_UDP) {
+    if (l->ip_proto == IPPROTO_UDP) {
         return parse_udp(l, b, payload);
     }
     if ((b[12] >> 4) < 5) {
@@ -218,7 +211,7 @@ static DropReason check_fragment(const PacketLayers *l, uint32_t off,
     if (off + size > 65535) {
         return DROP_BAD_FRAGMENT;
     }
-    if (off && off < 20 && l->ip_proto == PROTO_TCP) {
+    if (off && off < 20 && l->ip_proto == IPPROTO_TCP) {
         return DROP_BAD_FRAGMENT;
     }
     return DROP_NONE;
@@ -264,9 +257,9 @@ static DropReason parse_ipv4(Packet *p)
 /* True where @next is an extension header that stands before the payload. */
 static bool is_ext_header(uint8_t next)
 {
-    return next == PROTO_HOPOPTS || next == PROTO_ROUTING ||
-           next == PROTO_FRAGMENT || next == PROTO_AH ||
-           next == PROTO_DSTOPTS;
+    return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING ||
+           next == IPPROTO_FRAGMENT || next == IPPROTO_AH ||
+           next == IPPROTO_DSTOPTS;
 }
 
 /* The chain of RFC 8200, section 4, from @next at @off. */
@@ -286,13 +279,13 @@ static DropReason parse_ext_headers(Packet *p, uint8_t next, uint32_t off)
         if (!b) {
             return DROP_TRUNCATED;
         }
-        len = next == PROTO_FRAGMENT ? 8 :
-              next == PROTO_AH ? (b[1] + 2) * 4 : (b[1] + 1) * 8;
+        len = next == IPPROTO_FRAGMENT ? 8 :
+              next == IPPROTO_AH ? (b[1] + 2) * 4 : (b[1] + 1) * 8;
         if (off + len > l->end) {
             return DROP_TRUNCATED;
         }
-        l->frag_header |= next == PROTO_FRAGMENT;
-        if (next == PROTO_FRAGMENT && (get16(b + 2) & 0xfff9)) {
+        l->frag_header |= next == IPPROTO_FRAGMENT;
+        if (next == IPPROTO_FRAGMENT && (get16(b + 2) & 0xfff9)) {
             uint32_t frag = get16(b + 2) & 0xfff8;
             DropReason why;
 

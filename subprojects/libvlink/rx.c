@@ -4,9 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "link.h"
+#include <netinet/in.h>
 
-#define PROTO_TCP 6
+#include "link.h"
 
 static RxQueue *rx_queue_of(const Link *link, const Packet *p)
 {
@@ -202,7 +202,7 @@ static unsigned rx_flush(Poll *poll, unsigned budget)
  */
 static inline bool rx_may_coalesce(const LinkRx *rx, const Packet *p)
 {
-    return p->layers.ip_proto == PROTO_TCP && !p->for_many &&
+    return p->layers.ip_proto == IPPROTO_TCP && !p->for_many &&
            (!p->has_vnet ||
             (rx->coalescer && !coalescer_is_empty(rx->coalescer)));
 }
