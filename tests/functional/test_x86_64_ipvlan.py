@@ -72,7 +72,8 @@ class Flood:
 
     def __init__(self, path, number):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
+        # QEMU begins to listen after it has started
+        wait_for(lambda: self.connects(path), path)
         payload = bytes(200)
         ip = struct.pack('!BBHHHBBH4B4B', 0x45, 0, 28 + len(payload), 0, 0,
                          64, 17, 0, 192, 0, 2, number, 198, 51, 100, 1)
@@ -82,6 +83,11 @@ class Flood:
         self.bytes = (struct.pack('!I', len(frame)) + frame) * 4096
         self.thread = threading.Thread(target=self.send)
         self.thread.start()
+
+    def connects(self, path):
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            self.socket.connect(path)
+            return True
 
     def send(self):
         with contextlib.suppress(OSError):
