@@ -40,6 +40,8 @@ typedef enum LinkEvent {
     LINK_EVENT_LEARN,           /* @link owns @addr from now on */
     LINK_EVENT_EXPIRE,          /* @link no longer owns @addr */
     LINK_EVENT_CONTEST,         /* @link used @addr, which @other owns */
+    LINK_EVENT_GUARD,           /* @packet of @link refused for @reason, which
+                                   is rate-limited; @addr or NULL */
 } LinkEvent;
 
 typedef struct LinkTrace {

@@ -24,10 +24,29 @@
     X(FOREIGN_MAC,  "foreign-mac",    "source MAC is not the port's (l2)")   \
     X(NOT_OWNED,    "not-owned",      "source address belongs to another "   \
                                       "slave")                               \
+    X(GUARD_MAC,    "guard-mac",      "not the guest's MAC address")         \
+    X(GUARD_TAGS,   "guard-tags",     "more VLAN tags than can be checked")  \
+    X(GUARD_SOURCE, "guard-source",   "IP source is not the slave's")        \
+    X(GUARD_ARP,    "guard-arp",      "ARP sender is not the slave")         \
+    X(GUARD_ND,     "guard-nd",       "neighbour discovery for what is not " \
+                                      "the slave's")                         \
+    X(GUARD_DHCP,   "guard-dhcp",     "a DHCP server's or relay's message")  \
+    X(GUARD_RA,     "guard-ra",       "a router's advertisement")            \
+    X(GUARD_REDIRECT, "guard-redirect", "a redirect")                        \
     X(TO_ITSELF,    "to-itself",      "sender owns the destination")         \
     X(PRIVATE,      "private",        "private: siblings do not talk")       \
     X(NO_OWNER,     "no-owner",       "no slave owns the destination")       \
     X(NOT_FOR_US,   "not-for-us",     "destination MAC is nobody's here")    \
+    X(NOT_IP,       "not-ip",         "l3: it is neither IP nor ARP")        \
+    X(NOT_ROUTED,   "not-routed",     "l3: broadcast, multicast, and what "  \
+                                      "is link-local do not cross")          \
+    X(TOO_BIG,      "too-big",        "l3: longer than the uplink's MTU")    \
+    X(NO_NEIGHBOUR, "no-neighbour",   "l3: nobody answered for the next hop") \
+    X(NEIGH_QUEUE,  "neighbour-queue-full", "l3: too much waits for its "    \
+                                      "next hop's answer")                   \
+    X(NEIGH_LIMIT,  "neighbour-limit", "l3: the slave asks for too many "    \
+                                      "unknown next hops")                   \
+    X(FILTER,       "filter",         "l3s: a rule or the policy says so")   \
     X(REFLECTED,    "reflected",      "our own broadcast came back")         \
     X(BACKLOG,      "backlog-full",   "broadcast backlog is full")           \
     X(RX_QUEUE,     "rx-queue-full",  "receiver takes no frames and its "    \

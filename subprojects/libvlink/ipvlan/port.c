@@ -15,6 +15,7 @@ const char *ipvlan_mode_name(IpvlanMode mode)
 {
     static const char *const names[] = {
         [IPVLAN_L2] = "l2", [IPVLAN_L2_MACNAT] = "l2-macnat",
+        [IPVLAN_L3] = "l3", [IPVLAN_L3S] = "l3s",
     };
 
     return names[mode];
@@ -51,7 +52,51 @@ const char *ipvlan_origin_name(IpvlanOrigin origin)
     return names[origin];
 }
 
+const char *ipvlan_guard_name(IpvlanGuard guard)
+{
+    static const char *const names[] = {
+        [IPVLAN_GUARD_OFF] = "off", [IPVLAN_GUARD_ON] = "on",
+        [IPVLAN_GUARD_STRICT] = "strict",
+    };
+
+    return names[guard];
+}
+
+const char *ipvlan_policy_name(IpvlanPolicy policy)
+{
+    static const char *const names[] = {
+        [IPVLAN_POLICY_ACCEPT] = "accept", [IPVLAN_POLICY_DROP] = "drop",
+    };
+
+    return names[policy];
+}
+
+static const char *on_off(bool on)
+{
+    return on ? "on" : "off";
+}
+
 /* --- ports --------------------------------------------------------------- */
+
+static IpAddr find_gateway(const IpvlanConfig *config, IpFamily family)
+{
+    for (unsigned i = 0; i < config->n_gateways; i++) {
+        if (config->gateways[i].family == family) {
+            return config->gateways[i];
+        }
+    }
+    return (IpAddr) { 0 };
+}
+
+static void port_set_l3(IpvlanPort *port, const IpvlanConfig *config)
+{
+    port->gateway4 = find_gateway(config, IP_V4);
+    port->gateway6 = find_gateway(config, IP_V6);
+    port->mtu = config->mtu ?: IPVLAN_MTU;
+    port->ra = !config->ra || *config->ra;
+    port->proxy_arp = !config->proxy_arp || *config->proxy_arp;
+    port->policy = config->policy ? *config->policy : IPVLAN_POLICY_ACCEPT;
+}
 
 static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
                             GError **err)
@@ -71,6 +116,7 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
     port->flag = config->flag ? *config->flag : IPVLAN_BRIDGE;
     port->expiry = config->expiry ?: IPVLAN_EXPIRY;
     memcpy(port->mac, config->mac ?: config->default_mac, ETHER_ADDR_LEN);
+    port_set_l3(port, config);
     port->expiry_work = lower->platform->work_new(ipvlan_expire, port);
     port->clock_work = lower->platform->work_new(ipvlan_clock_over, port);
     owner_table_init(&port->macs, lower->platform);
@@ -101,6 +147,44 @@ static IpvlanPort *port_get(Link *lower, const IpvlanConfig *config,
 
 /* --- checking a configuration -------------------------------------------- */
 
+static bool check_gateways(const IpvlanConfig *config, GError **err)
+{
+    char first[IP_STR_MAX], text[IP_STR_MAX];
+
+    for (unsigned i = 0; i < config->n_gateways; i++) {
+        const IpAddr *a = &config->gateways[i];
+
+        if (!ip_is_ownable(a)) {
+            g_set_error(err, LINK_ERROR, EINVAL,
+                        "gateway=%s: it is not a unicast address of a host",
+                        ip_format(a, text));
+            return false;
+        }
+        for (unsigned j = 0; j < i; j++) {
+            if (config->gateways[j].family == a->family) {
+                g_set_error(err, LINK_ERROR, EINVAL, "gateway=%s: there is "
+                            "one for IPv%d already, %s", ip_format(a, text),
+                            a->family,
+                            ip_format(&config->gateways[j], first));
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool check_mtu(const IpvlanConfig *config, GError **err)
+{
+    if (config->mtu &&
+        (config->mtu < IPVLAN_MTU_MIN || config->mtu > IPVLAN_MTU_MAX)) {
+        g_set_error(err, LINK_ERROR, EINVAL,
+                    "mtu=%u: it has to be between %u and %u", config->mtu,
+                    IPVLAN_MTU_MIN, IPVLAN_MTU_MAX);
+        return false;
+    }
+    return true;
+}
+
 /* What is wrong with @config, whatever the port is. */
 static bool check_values(const Link *link, const IpvlanConfig *config,
                          GError **err)
@@ -126,7 +210,62 @@ static bool check_values(const Link *link, const IpvlanConfig *config,
                     config->max_addrs, IPVLAN_MAX_ADDRS_LIMIT);
         return false;
     }
+    return check_gateways(config, err) && check_mtu(config, err);
+}
+
+/* "option=value" of the first that only a router has, or NULL. */
+static char *l3_option(const IpvlanConfig *config)
+{
+    char text[IP_STR_MAX];
+
+    if (config->n_gateways) {
+        return g_strdup_printf("gateway=%s",
+                               ip_format(config->gateways, text));
+    }
+    if (config->mtu) {
+        return g_strdup_printf("mtu=%u", config->mtu);
+    }
+    if (config->ra) {
+        return g_strdup_printf("ra=%s", on_off(*config->ra));
+    }
+    if (config->proxy_arp) {
+        return g_strdup_printf("proxy-arp=%s", on_off(*config->proxy_arp));
+    }
+    return NULL;
+}
+
+/* What is wrong with @config on a port in @mode. */
+static bool check_mode(const IpvlanConfig *config, IpvlanMode mode,
+                       GError **err)
+{
+    g_autofree char *option = l3_option(config);
+
+    if (option && mode < IPVLAN_L3) {
+        g_set_error(err, LINK_ERROR, EINVAL, "%s: that is for mode=l3 and "
+                    "mode=l3s, and the mode is %s", option,
+                    ipvlan_mode_name(mode));
+        return false;
+    }
+    if (config->policy && mode != IPVLAN_L3S) {
+        g_set_error(err, LINK_ERROR, EINVAL, "policy=%s: that is for mode=l3s,"
+                    " and the mode is %s",
+                    ipvlan_policy_name(*config->policy),
+                    ipvlan_mode_name(mode));
+        return false;
+    }
+    if (mode >= IPVLAN_L3 && (config->learn == IPVLAN_LEARN_ON ||
+                              config->learn == IPVLAN_LEARN_DHCP)) {
+        g_set_error(err, LINK_ERROR, EINVAL, "learn=%s: mode=%s does not "
+                    "learn addresses, give them with addr=",
+                    ipvlan_learn_name(config->learn), ipvlan_mode_name(mode));
+        return false;
+    }
     return true;
+}
+
+static const IpAddr *port_gateway(const IpvlanPort *port, IpFamily family)
+{
+    return family == IP_V4 ? &port->gateway4 : &port->gateway6;
 }
 
 static bool contradicts(GError **err, const Link *lower, const char *option,
@@ -136,6 +275,43 @@ static bool contradicts(GError **err, const Link *lower, const char *option,
                 "%s=%s contradicts %s=%s of the slaves that '%s' has",
                 option, wanted, option, is, lower->name);
     return false;
+}
+
+/* A slave may repeat what its port is as a router, and nothing else. */
+static bool check_port_l3(const IpvlanPort *port, const IpvlanConfig *config,
+                          GError **err)
+{
+    char wanted[IP_STR_MAX], is[IP_STR_MAX];
+
+    for (unsigned i = 0; i < config->n_gateways; i++) {
+        const IpAddr *a = &config->gateways[i];
+        const IpAddr *b = port_gateway(port, a->family);
+
+        if (!ip_equal(a, b)) {
+            return contradicts(err, port->lower, "gateway",
+                               ip_format(a, wanted), ip_format(b, is));
+        }
+    }
+    if (config->mtu && config->mtu != port->mtu) {
+        g_snprintf(wanted, sizeof(wanted), "%u", config->mtu);
+        g_snprintf(is, sizeof(is), "%u", port->mtu);
+        return contradicts(err, port->lower, "mtu", wanted, is);
+    }
+    if (config->ra && *config->ra != port->ra) {
+        return contradicts(err, port->lower, "ra", on_off(*config->ra),
+                           on_off(port->ra));
+    }
+    if (config->proxy_arp && *config->proxy_arp != port->proxy_arp) {
+        return contradicts(err, port->lower, "proxy-arp",
+                           on_off(*config->proxy_arp),
+                           on_off(port->proxy_arp));
+    }
+    if (config->policy && *config->policy != port->policy) {
+        return contradicts(err, port->lower, "policy",
+                           ipvlan_policy_name(*config->policy),
+                           ipvlan_policy_name(port->policy));
+    }
+    return true;
 }
 
 /* A slave may repeat what its port is, and nothing else. */
@@ -165,7 +341,8 @@ static bool check_port(const IpvlanPort *port, const IpvlanConfig *config,
                     port->default_slave->link->name, port->lower->name);
         return false;
     }
-    return true;
+    return check_mode(config, port->mode, err) &&
+           check_port_l3(port, config, err);
 }
 
 static bool check_owner(const IpvlanPort *port, const IpPrefix *prefix,
@@ -219,6 +396,24 @@ static bool check_addrs(const IpvlanPort *port, const IpvlanConfig *config,
 
 /* --- slaves -------------------------------------------------------------- */
 
+static IpvlanLearn choose_learn(const IpvlanPort *port,
+                                const IpvlanConfig *config)
+{
+    if (config->learn != IPVLAN_LEARN_AUTO) {
+        return config->learn;
+    }
+    return config->n_addrs || ipvlan_is_l3(port) ? IPVLAN_LEARN_OFF
+                                                 : IPVLAN_LEARN_ON;
+}
+
+static IpvlanGuard choose_guard(IpvlanLearn learn, const IpvlanConfig *config)
+{
+    if (config->guard != IPVLAN_GUARD_AUTO) {
+        return config->guard;
+    }
+    return learn == IPVLAN_LEARN_ON ? IPVLAN_GUARD_OFF : IPVLAN_GUARD_ON;
+}
+
 static int ipvlan_newlink(Link *link, const void *opaque, GError **err)
 {
     const IpvlanConfig *config = opaque;
@@ -240,7 +435,8 @@ static int ipvlan_newlink(Link *link, const void *opaque, GError **err)
     }
     slave->link = link;
     slave->port = port;
-    slave->learn = config->learn;
+    slave->learn = choose_learn(port, config);
+    slave->guard = choose_guard(slave->learn, config);
     slave->max_addrs = config->max_addrs;
     slave->is_default = config->is_default;
     slave->node.data = slave;
@@ -319,6 +515,10 @@ bool ipvlan_port_info(const Link *lower, IpvlanPortInfo *info)
     *info = (IpvlanPortInfo) {
         .mode = port->mode, .flag = port->flag, .mac = port->mac,
         .addresses = addr_table_count(&port->addrs), .backlog = port->backlog,
+        .gateway4 = port->gateway4.family ? &port->gateway4 : NULL,
+        .gateway6 = port->gateway6.family ? &port->gateway6 : NULL,
+        .mtu = port->mtu, .ra = port->ra, .proxy_arp = port->proxy_arp,
+        .policy = port->policy,
     };
     return true;
 }
@@ -331,6 +531,7 @@ void ipvlan_slave_info(const Link *link, IpvlanSlaveInfo *info)
         .mac = slave->has_mac ? slave->mac : NULL,
         .learn = slave->learn, .max_addrs = slave->max_addrs,
         .is_default = slave->is_default, .contested = slave->contested,
+        .guard = slave->guard,
     };
 }
 

@@ -5,6 +5,11 @@
  *      receive.c   from the uplink       macnat.c     one MAC on the wire
  *      snoop.c     what frames tell      port.c       life and death
  *      addr.c      who owns what        owners.c     the table for that
+ *      guard.c     what guests may say  group.c      who wants which group
+ *
+ *      l3:         route.c     where to         neigh.c      on the uplink
+ *                  answer.c    ARP, ND, RA      icmp.c       errors
+ *                  fragment.c  of IPv4          filter.c     l3s, on flow.c
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,6 +18,11 @@
 #define LIBVLINK_IPVLAN_PORT_H
 
 #include "addr.h"
+#include "filter.h"
+#include "group.h"
+#include "guard.h"
+#include "icmp.h"
+#include "neigh.h"
 
 typedef struct IpvlanPort IpvlanPort;
 
@@ -42,6 +52,12 @@ struct IpvlanSlave {
     uint32_t dhcp_xid;          /* of its last DHCP request */
     bool has_dhcp_xid;
     IpAddr probed;              /* asked for as a duplicate, not used yet */
+    IpvlanGuard guard;
+    GuardSlave guarded;
+    GroupMember member;
+    NeighSlave neigh;
+    IcmpLimit icmp;
+    FilterSlave filter;
 };
 
 /* The lower link's receive handler data: created and freed by port.c. */
@@ -62,7 +78,20 @@ struct IpvlanPort {
     int64_t expiry_at;          /* when expiry_work runs, 0: it does not */
     LinkWork *clock_work;
     uint64_t clock;             /* IPVLAN_TICK of now, 0: to be read */
+    Groups groups;              /* l2, l2-macnat */
+    IpAddr gateway4, gateway6;  /* of family IP_NONE: there is none */
+    uint32_t mtu;
+    bool ra, proxy_arp;
+    IpvlanPolicy policy;
+    NeighTable neigh;           /* l3, l3s */
+    Filter filter;              /* l3s */
+    LinkWork *ra_work;
 };
+
+static inline bool ipvlan_is_l3(const IpvlanPort *port)
+{
+    return port->mode >= IPVLAN_L3;
+}
 
 /* The unit of OwnerSlot.used, which tells when an address was a source. */
 #define IPVLAN_TICK (NS_PER_S / 1000)
