@@ -231,6 +231,14 @@ void link_set_user(Link *link, const LinkUserOps *ops, void *opaque)
     link->user = ops;
     link->user_opaque = opaque;
     rx_reset(link);
+    link_user_changed(link);
+}
+
+void link_user_changed(Link *link)
+{
+    if (link->ops->user_changed) {
+        link->ops->user_changed(link);
+    }
 }
 
 void link_set_queues(Link *link, unsigned n)

@@ -71,6 +71,8 @@ typedef struct LinkOps {
      * root may be busy for one p->queue and have room in another.
      */
     LinkTx (*xmit)(Link *link, Packet *p);
+    /* Who is above is somebody else from now on: see link_user_changed(). */
+    void (*user_changed)(Link *link);
     /* A root's: link_is_full() was true, and is no longer. */
     void (*resume)(Link *link);
     /* Append "name=value" pairs, comma separated, for people. */
@@ -159,6 +161,12 @@ static inline void *link_priv(const Link *link)
 
 /* The user above @link, from now on; NULL @ops for none. */
 void link_set_user(Link *link, const LinkUserOps *ops, void *opaque);
+
+/*
+ * The user above @link, the same as before, stands for somebody else from now
+ * on: a guest has got another NIC.
+ */
+void link_user_changed(Link *link);
 
 static inline void *link_user_opaque(const Link *link)
 {
