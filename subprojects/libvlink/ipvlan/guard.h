@@ -13,14 +13,22 @@ typedef struct IpvlanSlave IpvlanSlave;
 
 #define GUARD_EVENT_NS NS_PER_S     /* between two of one slave and reason */
 
+/* The reasons that guards have are one behind another. */
+#define GUARD_REASONS (DROP_GUARD_REDIRECT - DROP_GUARD_MAC + 1)
+
 /* Of a slave; guard.c's own. */
 typedef struct GuardSlave {
     bool has_mac;
+    uint8_t mac[ETHER_ADDR_LEN];    /* that its guest's frames carry */
+    int64_t quiet[GUARD_REASONS];   /* until then */
 } GuardSlave;
 
 /*
  * @p, parsed, comes from the guest of @slave, whose guard is not off.  Checks
- * all but whether it owns the addresses that it uses.
+ * all but whether it owns the addresses that it uses, and reports what it
+ * refuses.  The first frame decides which MAC address all of them carry: that
+ * of the slave's NIC, or its own where there is none.  What the NIC tells
+ * later is not asked for, as a guest may be able to change that.
  */
 DropReason guard_frame(IpvlanSlave *slave, const Packet *p);
 
@@ -31,10 +39,20 @@ DropReason guard_frame(IpvlanSlave *slave, const Packet *p);
 bool guard_allows(const IpvlanSlave *slave, const IpAddr *addr);
 
 /*
+ * May @p come from nobody?  As a DHCP request (RFC 2131, 4.1), a report of
+ * IGMP (RFC 3376, 4.2.13) or MLD (RFC 3590, section 4).  Not asked of ARP and
+ * neighbour discovery.
+ */
+bool guard_allows_unspecified(const Packet *p);
+
+/*
  * @p of @slave is refused for @why: tell whoever listens, at most once in
  * GUARD_EVENT_NS for each reason.  @addr: that it must not use, or NULL.
  */
 void guard_report(IpvlanSlave *slave, const Packet *p, DropReason why,
                   const IpAddr *addr);
+
+/* Another guest may be behind @slave from now on. */
+void guard_forget(IpvlanSlave *slave);
 
 #endif

@@ -473,6 +473,12 @@ static void ipvlan_dellink(Link *link)
     }
 }
 
+/* Another guest: what the last one was taken for says nothing about it. */
+static void ipvlan_user_changed(Link *link)
+{
+    guard_forget(link_priv(link));
+}
+
 static void ipvlan_fill_info(const Link *link, GString *out)
 {
     const IpvlanSlave *slave = link_priv(link);
@@ -494,6 +500,7 @@ static const LinkOps ipvlan_link_ops = {
     .newlink = ipvlan_newlink,
     .dellink = ipvlan_dellink,
     .xmit = ipvlan_xmit,
+    .user_changed = ipvlan_user_changed,
     .fill_info = ipvlan_fill_info,
 };
 

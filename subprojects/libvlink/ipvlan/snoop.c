@@ -6,6 +6,8 @@
 
 #include "port.h"
 
+#define ARP_SPA 14              /* sender's protocol address */
+
 static void trace_addr(IpvlanSlave *slave, LinkEvent event,
                        const IpvlanSlave *other, const IpPrefix *prefix)
 {
@@ -186,19 +188,28 @@ void ipvlan_expire(void *opaque)
 
 /* --- learning ------------------------------------------------------------ */
 
-static bool may_learn(const IpvlanSlave *slave, const IpAddr *addr)
+/* What needs not be given: the link-local address of its MAC. */
+static bool may_learn_local(const IpvlanSlave *slave, const IpAddr *addr)
 {
     IpAddr local;
 
-    if (slave->learn == IPVLAN_LEARN_OFF || !ip_is_ownable(addr) ||
+    if (slave->guard != IPVLAN_GUARD_OFF) {
+        /* It may use it anyway, and does not displace what it leased. */
+        return !ipvlan_is_l3(slave->port) && guard_allows(slave, addr) &&
+               slave->learned.length < slave->max_addrs;
+    }
+    local = ip_link_local_from_mac(slave->mac);
+    return slave->learn == IPVLAN_LEARN_DHCP && slave->has_mac &&
+           ip_equal(addr, &local);
+}
+
+static bool may_learn(const IpvlanSlave *slave, const IpAddr *addr)
+{
+    if (!ip_is_ownable(addr) ||
         addr_table_count(&slave->port->addrs) >= IPVLAN_TABLE_LIMIT) {
         return false;
     }
-    if (slave->learn == IPVLAN_LEARN_ON) {
-        return true;
-    }
-    local = ip_link_local_from_mac(slave->mac);
-    return slave->has_mac && ip_equal(addr, &local);
+    return slave->learn == IPVLAN_LEARN_ON || may_learn_local(slave, addr);
 }
 
 static SLOW_PATH void contest(IpvlanSlave *slave, const OwnerSlot *slot)
@@ -209,8 +220,22 @@ static SLOW_PATH void contest(IpvlanSlave *slave, const OwnerSlot *slot)
     trace_addr(slave, LINK_EVENT_CONTEST, a->slave, &a->prefix);
 }
 
-/* Nobody's, and learned where that is allowed; or another's, and refused. */
-static SLOW_PATH DropReason claim_foreign(IpvlanSlave *slave,
+static SLOW_PATH DropReason refuse(IpvlanSlave *slave, const Packet *p,
+                                   const IpAddr *addr, IpvlanOrigin origin)
+{
+    DropReason why = origin == IPVLAN_ORIGIN_ARP ? DROP_GUARD_ARP :
+                     origin == IPVLAN_ORIGIN_ND ? DROP_GUARD_ND :
+                                                  DROP_GUARD_SOURCE;
+
+    guard_report(slave, p, why, addr);
+    return why;
+}
+
+/*
+ * Nobody's, and learned where that is allowed, refused where there is a
+ * guard; or another's, and refused.
+ */
+static SLOW_PATH DropReason claim_foreign(IpvlanSlave *slave, const Packet *p,
                                           const OwnerSlot *slot,
                                           const IpAddr *addr,
                                           IpvlanOrigin origin)
@@ -222,13 +247,17 @@ static SLOW_PATH DropReason claim_foreign(IpvlanSlave *slave,
     if (may_learn(slave, addr)) {
         ipvlan_own(slave, &(IpPrefix) { *addr, ip_bits(addr->family) },
                    origin);
+        return DROP_NONE;
     }
-    return DROP_NONE;
+    if (slave->guard == IPVLAN_GUARD_OFF || guard_allows(slave, addr)) {
+        return DROP_NONE;
+    }
+    return refuse(slave, p, addr, origin);
 }
 
-/* @slave uses @addr: DROP_NONE, or why the frame is refused. */
-static inline DropReason claim(IpvlanSlave *slave, const IpAddr *addr,
-                               IpvlanOrigin origin)
+/* @slave uses @addr in @p: DROP_NONE, or why the frame is refused. */
+static inline DropReason claim(IpvlanSlave *slave, const Packet *p,
+                               const IpAddr *addr, IpvlanOrigin origin)
 {
     IpvlanPort *port = slave->port;
     OwnerSlot *slot = addr_table_lookup(&port->addrs, addr);
@@ -240,47 +269,106 @@ static inline DropReason claim(IpvlanSlave *slave, const IpAddr *addr,
         touch(port, slot);
         return DROP_NONE;
     }
-    return claim_foreign(slave, slot, addr, origin);
+    return claim_foreign(slave, p, slot, addr, origin);
 }
 
 /*
  * A duplicate address probe asks; who asks for what another slave owns is
  * answered by its owner, and has done nothing wrong.
  */
-static void claim_probed(IpvlanSlave *slave, const IpAddr *addr)
+static DropReason claim_probed(IpvlanSlave *slave, const Packet *p)
 {
-    if (!addr_table_lookup(&slave->port->addrs, addr)) {
-        claim(slave, addr, IPVLAN_ORIGIN_ND);
+    const IpAddr *addr = &p->layers.target;
+
+    if (addr_table_lookup(&slave->port->addrs, addr)) {
+        return DROP_NONE;
     }
+    return claim(slave, p, addr, IPVLAN_ORIGIN_ND);
 }
 
-static SLOW_PATH DropReason snoop_nd(IpvlanSlave *slave, const PacketLayers *l)
+/* From nobody: a solicitation that looks for a duplicate, or for a router. */
+static DropReason snoop_nd_unspecified(IpvlanSlave *slave, const Packet *p)
 {
+    const PacketLayers *l = &p->layers;
+    DropReason why;
+
+    if (l->nd_type == ND_NEIGHBOUR_SOLICIT) {
+        why = claim_probed(slave, p);
+        if (!why) {
+            slave->probed = l->target;
+        }
+        return why;
+    }
+    if (slave->guard == IPVLAN_GUARD_OFF || l->nd_type == ND_ROUTER_SOLICIT) {
+        return DROP_NONE;
+    }
+    return refuse(slave, p, &l->src, IPVLAN_ORIGIN_ND);
+}
+
+static SLOW_PATH DropReason snoop_nd(IpvlanSlave *slave, const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+
     if (l->nd_type == ND_NEIGHBOUR_ADVERT) {
-        DropReason why = claim(slave, &l->target, IPVLAN_ORIGIN_ND);
+        DropReason why = claim(slave, p, &l->target, IPVLAN_ORIGIN_ND);
 
         if (why) {
             return why;
         }
     }
     if (!ip_is_unspecified(&l->src)) {
-        return claim(slave, &l->src, IPVLAN_ORIGIN_ND);
+        return claim(slave, p, &l->src, IPVLAN_ORIGIN_ND);
     }
-    if (l->nd_type == ND_NEIGHBOUR_SOLICIT) {
-        claim_probed(slave, &l->target);
-        slave->probed = l->target;
+    return snoop_nd_unspecified(slave, p);
+}
+
+/*
+ * RFC 5227: a probe's sender is 0.0.0.0, it does not use it yet.  Who might
+ * not use it then either need not ask.
+ */
+static DropReason snoop_arp_probe(IpvlanSlave *slave, const Packet *p)
+{
+    const IpAddr *addr = &p->layers.dst;
+
+    if (slave->guard != IPVLAN_GUARD_OFF && !may_learn(slave, addr) &&
+        !addr_table_lookup(&slave->port->addrs, addr)) {
+        return refuse(slave, p, addr, IPVLAN_ORIGIN_ARP);
     }
+    slave->probed = *addr;
     return DROP_NONE;
 }
 
-static SLOW_PATH DropReason snoop_arp(IpvlanSlave *slave, const PacketLayers *l)
+static SLOW_PATH DropReason snoop_arp(IpvlanSlave *slave, const Packet *p)
 {
-    /* RFC 5227: a probe's sender is 0.0.0.0, it does not use it yet */
-    if (ip_is_unspecified(&l->src)) {
-        slave->probed = l->dst;
+    const PacketLayers *l = &p->layers;
+
+    return ip_is_unspecified(&l->src) ? snoop_arp_probe(slave, p) :
+           claim(slave, p, &l->src, IPVLAN_ORIGIN_ARP);
+}
+
+/* Nobody learns from it, but who asks in it, or answers, is a sender. */
+static SLOW_PATH DropReason snoop_rarp(IpvlanSlave *slave, const Packet *p)
+{
+    uint8_t buf[4];
+    const uint8_t *b = packet_peek(p, p->layers.l3 + ARP_SPA, sizeof(buf),
+                                   buf);
+    IpAddr sender;
+
+    if (slave->guard == IPVLAN_GUARD_OFF) {
         return DROP_NONE;
     }
-    return claim(slave, &l->src, IPVLAN_ORIGIN_ARP);
+    sender = ip_v4(b);
+    return ip_is_unspecified(&sender) ? DROP_NONE :
+           claim(slave, p, &sender, IPVLAN_ORIGIN_ARP);
+}
+
+static SLOW_PATH DropReason snoop_unspecified(IpvlanSlave *slave,
+                                              const Packet *p)
+{
+    if (slave->guard == IPVLAN_GUARD_OFF || guard_allows_unspecified(p)) {
+        return DROP_NONE;
+    }
+    return refuse(slave, p, &p->layers.src, IPVLAN_ORIGIN_IP);
 }
 
 static SLOW_PATH void snoop_dhcp_request(IpvlanSlave *slave, const Packet *p)
@@ -306,27 +394,47 @@ static inline DropReason snoop_mac(IpvlanSlave *slave, const uint8_t *mac)
     return mac_equal(mac, slave->port->mac) ? DROP_NONE : DROP_FOREIGN_MAC;
 }
 
+/* What guards cost an ordinary frame: its MAC address is compared. */
+static inline DropReason check_guard(IpvlanSlave *slave, const Packet *p)
+{
+    if (slave->guard == IPVLAN_GUARD_OFF ||
+        (slave->guard == IPVLAN_GUARD_ON && slave->guarded.has_mac &&
+         (p->layers.kind == PACKET_IPV4 || p->layers.kind == PACKET_IPV6) &&
+         mac_equal(packet_src_mac(p), slave->guarded.mac))) {
+        return DROP_NONE;
+    }
+    return guard_frame(slave, p);
+}
+
 DropReason snoop_sent(IpvlanSlave *slave, const Packet *p)
 {
     const PacketLayers *l = &p->layers;
-    DropReason why = snoop_mac(slave, packet_src_mac(p));
+    DropReason why;
 
-    if (why) {
+    /* first: a MAC address that is not its own must not be learned */
+    why = check_guard(slave, p);
+    if (G_LIKELY(!why)) {
+        why = snoop_mac(slave, packet_src_mac(p));
+    }
+    if (G_UNLIKELY(why)) {
         return why;
     }
     switch (l->kind) {
     case PACKET_ND:
-        return snoop_nd(slave, l);
+        return snoop_nd(slave, p);
     case PACKET_ARP:
-        return snoop_arp(slave, l);
+        return snoop_arp(slave, p);
+    case PACKET_RARP:
+        return snoop_rarp(slave, p);
     case PACKET_DHCP_REQUEST:
         snoop_dhcp_request(slave, p);
         /* fall through */
     case PACKET_IPV4:
     case PACKET_IPV6:
     case PACKET_DHCP_REPLY:
-        return ip_is_unspecified(&l->src) ? DROP_NONE :
-               claim(slave, &l->src, IPVLAN_ORIGIN_IP);
+        return G_UNLIKELY(ip_is_unspecified(&l->src)) ?
+               snoop_unspecified(slave, p) :
+               claim(slave, p, &l->src, IPVLAN_ORIGIN_IP);
     default:
         return DROP_NONE;
     }
