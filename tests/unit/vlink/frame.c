@@ -266,6 +266,9 @@ static uint32_t sum_pseudo(const Frame *f, const FrameOffsets *o)
     const uint8_t *l3 = f->data + o->l3;
     uint32_t sum = o->proto + (o->end - o->l4);
 
+    if (o->proto == 2) {
+        return 0;               /* IGMP's covers the message alone */
+    }
     return o->v6 ? sum_bytes(l3 + 8, 32, sum) : sum_bytes(l3 + 12, 8, sum);
 }
 
@@ -278,7 +281,7 @@ static uint32_t sum_upper(const Frame *f, const FrameOffsets *o)
 static unsigned csum_field(const FrameOffsets *o)
 {
     return o->proto == 6 ? 16 : o->proto == 17 ? 6 :
-           o->proto == 58 && o->v6 ? 2 : 0;
+           (o->proto == 58 && o->v6) || (o->proto == 2 && !o->v6) ? 2 : 0;
 }
 
 unsigned frame_csum_offset(const Frame *f)
@@ -619,5 +622,157 @@ Frame *dhcp_reply(const uint8_t *dst, const uint8_t *src, uint8_t type,
     memcpy(o, (const uint8_t[]) { 53, 1, type, 51, 4 }, 5);
     put32(o + 5, lease);
     o[9] = 255;
+    return frame_checksum(f);
+}
+
+/* --- groups --------------------------------------------------------------- */
+
+void mac_of_group(const char *group, uint8_t mac[ETHER_ADDR_LEN])
+{
+    IpAddr g = ip(group);
+
+    if (g.family == IP_V6) {            /* RFC 2464, section 7 */
+        memset(mac, 0x33, 2);
+        memcpy(mac + 2, g.b + 12, 4);
+    } else {                            /* RFC 1112, section 6.4 */
+        memcpy(mac, (const uint8_t[]) { 1, 0, 0x5e }, 3);
+        memcpy(mac + 3, g.b + 1, 3);
+        mac[3] &= 0x7f;
+    }
+}
+
+Frame *udp_group(const uint8_t *src, const char *sip, const char *group)
+{
+    uint8_t mac[ETHER_ADDR_LEN];
+
+    mac_of_group(group, mac);
+    return udp(mac, src, sip, group);
+}
+
+/*
+ * An IP header as IGMP and MLD have it, hop limit 1 and Router Alert, and
+ * @len bytes of zero behind that.  Returns where they begin.
+ */
+static uint8_t *group_message(Frame **f, const uint8_t *src, const char *sip,
+                              const char *dip, unsigned len)
+{
+    bool v6 = strchr(dip, ':');
+    uint8_t mac[ETHER_ADDR_LEN];
+    uint8_t *b;
+
+    mac_of_group(dip, mac);
+    *f = frame_ip(mac, src, sip, dip, v6 ? 58 : 2, len);
+    if (v6) {
+        frame_ext(*f, 0, 8);
+        (*f)->data[14 + 7] = 1;
+        memcpy((*f)->data + 14 + 42, (const uint8_t[]) { 5, 2, 0, 0, 1 }, 5);
+    } else {
+        frame_options(*f, 4);
+        (*f)->data[14 + 8] = 1;
+        memcpy((*f)->data + 14 + 20, (const uint8_t[]) { 148, 4, 0, 0 }, 4);
+    }
+    b = (*f)->data + frame_offsets(*f).l4;
+    memset(b, 0, len);
+    return b;
+}
+
+static unsigned put_addr(uint8_t *b, const char *addr)
+{
+    IpAddr a = ip(addr);
+
+    memcpy(b, a.b, ip_bits(a.family) / 8);
+    return ip_bits(a.family) / 8;
+}
+
+Frame *igmp(const uint8_t *src, const char *sip, const char *dip,
+            uint8_t type, uint8_t max, const char *group)
+{
+    Frame *f;
+    uint8_t *b = group_message(&f, src, sip, dip, 8);
+
+    b[0] = type;
+    b[1] = max;
+    put_addr(b + 4, group);
+    return frame_checksum(f);
+}
+
+Frame *mld(const uint8_t *src, const char *sip, const char *dip,
+           uint8_t type, uint16_t max, const char *group)
+{
+    Frame *f;
+    uint8_t *b = group_message(&f, src, sip, dip, 24);
+
+    b[0] = type;
+    put16(b + 4, max);
+    put_addr(b + 8, group);
+    return frame_checksum(f);
+}
+
+Frame *group_query(const uint8_t *src, const char *sip, const char *group)
+{
+    bool v6 = strchr(sip, ':');
+
+    if (v6) {
+        return mld(src, sip, group ?: "ff02::1", 130, 10000, group ?: "::");
+    }
+    return igmp(src, sip, group ?: "224.0.0.1", 0x11, 100,
+                group ?: "0.0.0.0");
+}
+
+Frame *group_query_long(const uint8_t *src, const char *sip, uint8_t qrv,
+                        uint8_t qqic)
+{
+    bool v6 = strchr(sip, ':');
+    unsigned fixed = v6 ? 24 : 8;
+    Frame *f;
+    uint8_t *b = group_message(&f, src, sip, v6 ? "ff02::1" : "224.0.0.1",
+                               fixed + 4);
+
+    b[0] = v6 ? 130 : 0x11;
+    if (v6) {
+        put16(b + 4, 10000);
+    } else {
+        b[1] = 100;
+    }
+    b[fixed] = qrv;
+    b[fixed + 1] = qqic;
+    return frame_checksum(f);
+}
+
+Frame *group_join(const uint8_t *src, const char *sip, const char *group)
+{
+    return strchr(group, ':') ? mld(src, sip, group, 131, 0, group)
+                              : igmp(src, sip, group, 0x16, 0, group);
+}
+
+Frame *group_leave(const uint8_t *src, const char *sip, const char *group)
+{
+    return strchr(group, ':') ? mld(src, sip, "ff02::2", 132, 0, group)
+                              : igmp(src, sip, "224.0.0.2", 0x17, 0, group);
+}
+
+Frame *group_report(const uint8_t *src, const char *sip,
+                    const GroupRecord *r, unsigned n)
+{
+    bool v6 = strchr(sip, ':');
+    unsigned size = v6 ? 16 : 4, len = 8;
+    Frame *f;
+    uint8_t *b;
+
+    for (unsigned i = 0; i < n; i++) {
+        len += 4 + size * (1 + r[i].sources) + 4 * r[i].aux;
+    }
+    b = group_message(&f, src, sip, v6 ? "ff02::16" : "224.0.0.22", len);
+    b[0] = v6 ? 143 : 0x22;
+    put16(b + 6, n);
+    b += 8;
+    for (unsigned i = 0; i < n; i++) {
+        b[0] = r[i].type;
+        b[1] = r[i].aux;
+        put16(b + 2, r[i].sources);
+        b += 4;
+        b += put_addr(b, r[i].group);
+        b += size * r[i].sources + 4 * r[i].aux;
+    }
     return frame_checksum(f);
 }

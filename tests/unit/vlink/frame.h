@@ -76,6 +76,41 @@ Frame *dhcp_reply(const uint8_t *dst, const uint8_t *src, uint8_t type,
                   const char *yiaddr, const uint8_t *chaddr, uint32_t xid,
                   uint32_t lease);
 
+/* --- groups: IGMP and MLD, with Router Alert ------------------------------ */
+
+void mac_of_group(const char *group, uint8_t mac[ETHER_ADDR_LEN]);
+/* udp() to the MAC address of @group. */
+Frame *udp_group(const uint8_t *src, const char *sip, const char *group);
+/* IGMPv1 and v2, MLDv1: one message of any type. */
+Frame *igmp(const uint8_t *src, const char *sip, const char *dip,
+            uint8_t type, uint8_t max, const char *group);
+Frame *mld(const uint8_t *src, const char *sip, const char *dip,
+           uint8_t type, uint16_t max, const char *group);
+/* IGMPv2 or MLDv1, as the addresses say; NULL @group: for all of them. */
+Frame *group_query(const uint8_t *src, const char *sip, const char *group);
+Frame *group_join(const uint8_t *src, const char *sip, const char *group);
+Frame *group_leave(const uint8_t *src, const char *sip, const char *group);
+/* IGMPv3 or MLDv2: a general query, with the querier's variables. */
+Frame *group_query_long(const uint8_t *src, const char *sip, uint8_t qrv,
+                        uint8_t qqic);
+
+typedef struct GroupRecord {
+    uint8_t type;               /* RFC 3376, 4.2.12 */
+    const char *group;
+    uint16_t sources;           /* all of them zero */
+    uint8_t aux;                /* in words */
+} GroupRecord;
+
+#define GROUP_IS_INCLUDE 1
+#define GROUP_IS_EXCLUDE 2
+#define GROUP_TO_INCLUDE 3
+#define GROUP_TO_EXCLUDE 4
+#define GROUP_ALLOW      5
+#define GROUP_BLOCK      6
+
+Frame *group_report(const uint8_t *src, const char *sip,
+                    const GroupRecord *r, unsigned n);
+
 /* --- changing them; all return @f ----------------------------------------- */
 
 Frame *frame_set8(Frame *f, unsigned off, uint8_t v);
