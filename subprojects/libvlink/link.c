@@ -441,6 +441,9 @@ void link_wake(Link *link)
     if (!link->lower) {
         root_wake(link);
     }
+    if (link->rx_handler_wake) {
+        link->rx_handler_wake(link->rx_handler_data);
+    }
     turn_wake(link);
     if (link->user && link->user->wake) {
         link_trace(link, LINK_EVENT_WAKE, NULL, NULL);
@@ -467,6 +470,7 @@ void link_rx_handler_unregister(Link *lower)
 {
     lower->rx_handler = NULL;
     lower->rx_handler_data = NULL;
+    lower->rx_handler_wake = NULL;
 }
 
 static void link_deliver(Link *link, Packet *p, bool exact)

@@ -119,6 +119,7 @@ struct Link {
     /* link.c's own */
     RxHandler *rx_handler;
     void *rx_handler_data;
+    void (*rx_handler_wake)(void *data);
     const LinkUserOps *user;
     void *user_opaque;
     LinkRx rx;
@@ -205,6 +206,16 @@ void link_set_rates(Link *link, const LinkRates *rates);
  */
 int link_rx_handler_register(Link *lower, RxHandler *handler, void *data);
 void link_rx_handler_unregister(Link *lower);
+
+/*
+ * @wake is called with the handler's data when @lower, which has answered BUSY
+ * to the handler itself, can send again: before those who stand on it.
+ */
+static inline void link_rx_handler_set_wake(Link *lower,
+                                            void (*wake)(void *data))
+{
+    lower->rx_handler_wake = wake;
+}
 
 static inline void *link_rx_handler_data(const Link *lower)
 {
