@@ -19,10 +19,13 @@ typedef struct IpvlanSlave IpvlanSlave;
 #define ICMP_ERRORS_PER_S 100       /* to or on behalf of one slave */
 #define ICMP_ERRORS_BURST 50
 
-/* Tokens of a slave for errors, of icmp.c. */
+/* Of a slave; icmp.c's own. */
 typedef struct IcmpLimit {
-    int64_t when;               /* that the next one would be regular */
+    int64_t when;               /* the next one would be at regular intervals */
 } IcmpLimit;
+
+/* As whom the port talks to its guests: fe80::1, the guests' router. */
+extern const IpAddr ipvlan_router_ll;
 
 typedef enum IcmpError {
     ICMP_HOST_UNREACHABLE,      /* the next hop does not answer */
