@@ -2,7 +2,12 @@
  * Neighbours on the uplink: which MAC a next hop has, in l3 and l3s
  *
  * A cache with the states and the timers of RFC 4861, section 7.3, for IPv6
- * and for IPv4, where ARP takes the place of solicitations.
+ * and for IPv4, where ARP takes the place of solicitations.  It only ever has
+ * whom a slave has sent to: nothing is made from the network's word alone.
+ *
+ * Who makes an entry is charged for it, and who has a packet wait, for that.
+ * The gateways' entries are the port's: no slave pays for them, and they are
+ * not forgotten.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,6 +16,7 @@
 #define LIBVLINK_IPVLAN_NEIGH_H
 
 #include "ipvlan.h"
+#include "owners.h"
 
 typedef struct IpvlanPort IpvlanPort;
 typedef struct IpvlanSlave IpvlanSlave;
@@ -25,19 +31,37 @@ typedef struct IpvlanSlave IpvlanSlave;
 #define NEIGH_WAITING       64                  /* packets for one of them */
 #define NEIGH_WAITING_BYTES (1 << 20)           /* of one slave, for all */
 #define NEIGH_UNKNOWN_MAX   128                 /* INCOMPLETE ones of a slave */
-#define NEIGH_MAX           4096                /* of a port */
+#define NEIGH_MAX           4096                /* of a port, and gateways */
+
+#define NEIGH_STATES (NEIGH_PROBE + 1)
 
 typedef struct Neigh Neigh;
 
-/* Of a port; neigh.c's own. */
-typedef struct NeighTable {
-    unsigned n;
-} NeighTable;
+/* What is to make room first, of those that a slave has made. */
+typedef enum NeighUse {
+    NEIGH_UNUSED,               /* STALE */
+    NEIGH_USED,
+    NEIGH_UNKNOWN,              /* INCOMPLETE: somebody waits for it */
+    NEIGH_USES
+} NeighUse;
 
 /* Of a slave; neigh.c's own. */
 typedef struct NeighSlave {
-    unsigned n;
+    GQueue made[NEIGH_USES];    /* of Neigh, longest in its state first */
+    size_t waiting;             /* bytes of memory that its packets take */
+    unsigned here;              /* packets in the one queue that is looked at */
 } NeighSlave;
+
+/* Of a port; neigh.c's own. */
+typedef struct NeighTable {
+    OwnerTable table;
+    GQueue states[NEIGH_STATES];    /* of Neigh, the first to be due first */
+    GQueue owed;                /* of Neigh: what the uplink was too busy for */
+    NeighSlave orphans;         /* made by slaves that are gone */
+    int64_t reachable;          /* RFC 4861's ReachableTime, ns */
+    LinkWork *work;
+    int64_t work_at;            /* when it runs, 0: it does not */
+} NeighTable;
 
 void neigh_init(IpvlanPort *port);
 void neigh_destroy(IpvlanPort *port);
@@ -52,7 +76,16 @@ void neigh_forget(IpvlanSlave *slave);
  */
 LinkTx neigh_send(IpvlanSlave *slave, const IpAddr *hop, Packet *p);
 
-/* An ARP frame, or a neighbour advertisement or solicitation, has come in. */
+/*
+ * The same of a fragment, whose first one is sent already: never busy.  What
+ * the uplink does not take it gets before anything else for that hop.
+ */
+LinkTx neigh_send_rest(IpvlanSlave *slave, const IpAddr *hop, Packet *p);
+
+/*
+ * An ARP frame, or a message of neighbour discovery, has come in from the
+ * uplink, for the port or for many.
+ */
 void neigh_input(IpvlanPort *port, const Packet *p);
 
 #endif

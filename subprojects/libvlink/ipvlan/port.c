@@ -122,12 +122,14 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
     owner_table_init(&port->macs, lower->platform);
     addr_table_init(&port->addrs, lower->platform);
     broadcast_source_init(&port->external, port, NULL);
+    neigh_init(port);
     return port;
 }
 
 static void port_free(IpvlanPort *port)
 {
     link_rx_handler_unregister(port->lower);
+    neigh_destroy(port);
     broadcast_source_destroy(&port->external);
     port->lower->platform->work_free(port->expiry_work);
     port->lower->platform->work_free(port->clock_work);
@@ -457,6 +459,7 @@ static void ipvlan_dellink(Link *link)
     IpvlanPort *port = slave->port;
 
     broadcast_source_destroy(&slave->broadcast);
+    neigh_forget(slave);
     while (!g_queue_is_empty(&slave->fixed)) {
         ipvlan_disown(slave->fixed.head->data);
     }
