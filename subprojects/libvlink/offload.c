@@ -363,6 +363,29 @@ static uint32_t tcp_header_len(const Packet *p)
     return len < 20 || len > l->end - l->l4 ? 20 : len;
 }
 
+uint32_t packet_ip_len_slow(const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+    uint32_t size = p->vnet.gso_size;
+    uint32_t whole = l->end - l->l3;
+    uint32_t headers = l->l4 - l->l3;
+
+    switch (p->vnet.gso_type & ~PACKET_GSO_ECN) {
+    case PACKET_GSO_UDP:
+        /* as prepare_fragments() has it, were all headers in each */
+        headers += l->src.family == IP_V6 ? FRAG_LEN : 0;
+        size = MAX(size & ~7, UDP_LEN);
+        return l->end - l->l4 <= size ? whole : headers + size;
+    case PACKET_GSO_UDP_L4:
+        headers += UDP_LEN;
+        break;
+    default:
+        headers += tcp_header_len(p);
+        break;
+    }
+    return MIN(headers + size, whole);
+}
+
 static uint8_t *template_new(Cut *c, uint32_t len)
 {
     c->big = NULL;

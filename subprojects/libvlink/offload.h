@@ -59,6 +59,20 @@ static inline unsigned offload_needs(const Packet *p)
 }
 
 /*
+ * Bytes of the longest IP packet that @p, an IP packet with any Offloads, is
+ * or is cut into: what the MTU on its way is compared with.
+ */
+uint32_t packet_ip_len_slow(const Packet *p);
+
+static inline uint32_t packet_ip_len(const Packet *p)
+{
+    if (G_UNLIKELY(p->has_vnet && p->vnet.gso_type)) {
+        return packet_ip_len_slow(p);
+    }
+    return p->layers.end - p->layers.l3;
+}
+
+/*
  * @piece borrows from the packet that it is of, and from the caller's stack.
  * False: not taken.
  */
