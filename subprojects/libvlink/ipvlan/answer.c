@@ -1,0 +1,313 @@
+/*
+ * What the port answers as a router
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <netinet/in.h>
+
+#include "../bytes.h"
+#include "../craft.h"
+#include "answer.h"
+#include "port.h"
+
+enum {
+    ARP_REQUEST = 1,
+    ARP_REPLY = 2,
+
+    ND_HOP_LIMIT = 255,         /* RFC 4861, 7.1: nobody has routed it */
+
+    OPT_SOURCE_LLA = 1,
+    OPT_TARGET_LLA = 2,
+    OPT_MTU = 5,
+};
+
+/* NA flags, RFC 4861, 4.4 */
+#define NA_ROUTER    0x80
+#define NA_SOLICITED 0x40
+#define NA_OVERRIDE  0x20
+
+static const uint8_t all_nodes_mac[] = { 0x33, 0x33, 0, 0, 0, 1 };
+static const IpAddr all_nodes = {
+    .b = { 0xff, 2, [15] = 1 }, .family = IP_V6,
+};
+
+static IpvlanSlave *owner_of(const IpvlanPort *port, const IpAddr *addr)
+{
+    const OwnerSlot *slot = addr_table_lookup(&port->addrs, addr);
+
+    return slot ? slot->slave : NULL;
+}
+
+/* --- where answers go ---------------------------------------------------- */
+
+static void to_guest(IpvlanSlave *slave, const Craft *c)
+{
+    UNINITIALIZED Packet p;
+    struct iovec iov;
+
+    craft_packet(c, &iov, &p);
+    link_receive(slave->link, &p);
+}
+
+/* What a busy uplink does not take is asked for again. */
+static void to_uplink(IpvlanPort *port, const Craft *c)
+{
+    UNINITIALIZED Packet p;
+    struct iovec iov;
+
+    craft_packet(c, &iov, &p);
+    link_trace(port->lower, LINK_EVENT_SEND, NULL, &p);
+    link_xmit(port->lower, &p);
+}
+
+/* --- making them --------------------------------------------------------- */
+
+static void make_arp_reply(Craft *c, const IpvlanPort *port, const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+    const uint8_t *to = packet_src_mac(p);
+
+    craft_arp(c, to, ARP_REPLY, port->mac, &l->dst, to, &l->src);
+}
+
+static void put_lla(Craft *c, uint8_t option, const uint8_t *mac)
+{
+    uint8_t *at = craft_put(c, 8);
+
+    at[0] = option;
+    at[1] = 1;                          /* in units of 8 bytes */
+    memcpy(at + 2, mac, ETHER_ADDR_LEN);
+}
+
+/*
+ * To whom has asked.  Who looks for a duplicate has no address yet: then to
+ * everybody (7.2.4).
+ */
+static void make_advert(Craft *c, const IpvlanPort *port, const Packet *p,
+                        uint8_t flags)
+{
+    const PacketLayers *l = &p->layers;
+    bool probe = ip_is_unspecified(&l->src);
+    uint8_t *na;
+
+    craft_ip(c, probe ? all_nodes_mac : packet_src_mac(p), port->mac,
+             &l->target, probe ? &all_nodes : &l->src, IPPROTO_ICMPV6,
+             ND_HOP_LIMIT);
+    na = craft_put(c, 24);
+    na[0] = ND_NEIGHBOUR_ADVERT;
+    na[4] = flags | NA_OVERRIDE | (probe ? 0 : NA_SOLICITED);
+    memcpy(na + 8, l->target.b, 16);
+    put_lla(c, OPT_TARGET_LLA, port->mac);
+    craft_finish(c);
+}
+
+/* RFC 4861, 4.2; without prefixes: a guest's addresses are configured. */
+static void make_router_advert(Craft *c, const IpvlanPort *port,
+                               const uint8_t *dst_mac, const IpAddr *dst)
+{
+    uint8_t *ra, *mtu;
+
+    craft_ip(c, dst_mac, port->mac, &ipvlan_router_ll, dst, IPPROTO_ICMPV6,
+             ND_HOP_LIMIT);
+    ra = craft_put(c, 16);
+    ra[0] = ND_ROUTER_ADVERT;
+    ra[4] = RA_HOP_LIMIT;
+    put16(ra + 6, RA_LIFETIME);
+    put_lla(c, OPT_SOURCE_LLA, port->mac);
+    mtu = craft_put(c, 8);
+    mtu[0] = OPT_MTU;
+    mtu[1] = 1;
+    put32(mtu + 4, port->mtu);
+    craft_finish(c);
+}
+
+/* --- to guests ----------------------------------------------------------- */
+
+/*
+ * Would @addr, which @slave's guest asks for, be reached through the port?
+ * Who looks for a duplicate of its own address must not find the port.
+ */
+static bool is_behind_port(const IpvlanSlave *slave, const IpAddr *asker,
+                           const IpAddr *addr)
+{
+    const IpvlanSlave *owner = owner_of(slave->port, addr);
+
+    if (owner == slave || !ip_is_ownable(addr)) {
+        return false;
+    }
+    return owner || ip_equal(addr, &ipvlan_router_ll) ||
+           (!ip_is_unspecified(asker) && !ip_equal(asker, addr));
+}
+
+static void answer_guest_arp(IpvlanSlave *slave, const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+    UNINITIALIZED Craft c;
+
+    if (l->arp_op == ARP_REQUEST && is_behind_port(slave, &l->src, &l->dst)) {
+        make_arp_reply(&c, slave->port, p);
+        to_guest(slave, &c);
+    }
+}
+
+static void answer_solicit(IpvlanSlave *slave, const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+    IpAddr own = ip_link_local_from_mac(packet_src_mac(p));
+    UNINITIALIZED Craft c;
+
+    if (is_behind_port(slave, &l->src, &l->target) &&
+        !ip_equal(&own, &l->target)) {
+        make_advert(&c, slave->port, p, NA_ROUTER);
+        to_guest(slave, &c);
+    }
+}
+
+static void answer_router_solicit(IpvlanSlave *slave, const Packet *p)
+{
+    const IpAddr *src = &p->layers.src;
+    UNINITIALIZED Craft c;
+
+    if (slave->port->ra) {
+        make_router_advert(&c, slave->port, packet_src_mac(p),
+                           ip_is_unspecified(src) ? &all_nodes : src);
+        to_guest(slave, &c);
+    }
+}
+
+static bool hop_limit_is(const Packet *p, uint8_t limit)
+{
+    uint8_t buf;
+    const uint8_t *b = packet_peek(p, p->layers.l3 + 7, 1, &buf);
+
+    return *b == limit;
+}
+
+static LinkTx answer_guest_nd(IpvlanSlave *slave, const Packet *p)
+{
+    if (!hop_limit_is(p, ND_HOP_LIMIT)) {
+        return link_drop(slave->link, p, DROP_BAD_HEADER);
+    }
+    switch (p->layers.nd_type) {
+    case ND_NEIGHBOUR_SOLICIT:
+        answer_solicit(slave, p);
+        return LINK_TX_OK;
+    case ND_ROUTER_SOLICIT:
+        answer_router_solicit(slave, p);
+        return LINK_TX_OK;
+    case ND_NEIGHBOUR_ADVERT:
+        return LINK_TX_OK;              /* its MAC has been seen */
+    default:
+        return link_drop(slave->link, p, DROP_NOT_ROUTED);
+    }
+}
+
+LinkTx answer_guest(IpvlanSlave *slave, const Packet *p)
+{
+    if (p->layers.kind == PACKET_ND) {
+        return answer_guest_nd(slave, p);
+    }
+    answer_guest_arp(slave, p);
+    return LINK_TX_OK;
+}
+
+/* --- to the uplink ------------------------------------------------------- */
+
+static bool answers_for(const IpvlanPort *port, const IpAddr *addr)
+{
+    return port->proxy_arp && owner_of(port, addr);
+}
+
+static void answer_uplink_arp(IpvlanPort *port, const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+    UNINITIALIZED Craft c;
+
+    /* RFC 5227: an announcement wants no answer */
+    if (l->arp_op == ARP_REQUEST && !ip_equal(&l->src, &l->dst) &&
+        answers_for(port, &l->dst)) {
+        make_arp_reply(&c, port, p);
+        to_uplink(port, &c);
+    }
+}
+
+/* The port's own link-local address is what it asks neighbours with. */
+static void answer_uplink_nd(IpvlanPort *port, const Packet *p)
+{
+    const IpAddr *target = &p->layers.target;
+    IpAddr own = ip_link_local_from_mac(port->mac);
+    UNINITIALIZED Craft c;
+
+    if (p->layers.nd_type == ND_NEIGHBOUR_SOLICIT &&
+        (ip_equal(target, &own) || answers_for(port, target))) {
+        make_advert(&c, port, p, 0);
+        to_uplink(port, &c);
+    }
+}
+
+void answer_uplink(IpvlanPort *port, const Packet *p)
+{
+    if (p->layers.kind == PACKET_ARP) {
+        neigh_input(port, p);
+        answer_uplink_arp(port, p);
+        return;
+    }
+    if (!hop_limit_is(p, ND_HOP_LIMIT)) {
+        link_drop(port->lower, p, DROP_BAD_HEADER);
+        return;
+    }
+    neigh_input(port, p);
+    answer_uplink_nd(port, p);
+}
+
+/* --- on its own ---------------------------------------------------------- */
+
+/* RFC 5227's probe; a host answers it whoever asks. */
+static void make_guest_arp(Craft *c, const IpvlanPort *port,
+                           const IpAddr *addr)
+{
+    static const uint8_t everybody[] = { 255, 255, 255, 255, 255, 255 };
+    static const IpAddr nobody = { .family = IP_V4 };
+
+    craft_arp(c, everybody, ARP_REQUEST, port->mac, &nobody, NULL, addr);
+}
+
+static void make_guest_solicit(Craft *c, const IpvlanPort *port,
+                               const IpAddr *addr)
+{
+    uint8_t *ns;
+
+    craft_ip(c, all_nodes_mac, port->mac, &ipvlan_router_ll, &all_nodes,
+             IPPROTO_ICMPV6, ND_HOP_LIMIT);
+    ns = craft_put(c, 24);
+    ns[0] = ND_NEIGHBOUR_SOLICIT;
+    memcpy(ns + 8, addr->b, 16);
+    put_lla(c, OPT_SOURCE_LLA, port->mac);
+    craft_finish(c);
+}
+
+void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr)
+{
+    UNINITIALIZED Craft c;
+
+    if (addr->family == IP_V4) {
+        make_guest_arp(&c, slave->port, addr);
+    } else {
+        make_guest_solicit(&c, slave->port, addr);
+    }
+    to_guest(slave, &c);
+}
+
+void answer_advertise(void *opaque)
+{
+    IpvlanPort *port = opaque;
+    UNINITIALIZED Craft c;
+
+    make_router_advert(&c, port, all_nodes_mac, &all_nodes);
+    for (GList *l = port->slaves.head; l; l = l->next) {
+        to_guest(l->data, &c);
+    }
+    port->lower->platform->work_at(port->ra_work,
+                                   ipvlan_now(port) + RA_INTERVAL);
+}

@@ -1,0 +1,36 @@
+/*
+ * What the port answers as a router: ARP, neighbour discovery, and router
+ * solicitations, in l3 and l3s
+ *
+ * To a guest the port is every other host (RFC 1027, RFC 4389); to the uplink
+ * it is every guest.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LIBVLINK_IPVLAN_ANSWER_H
+#define LIBVLINK_IPVLAN_ANSWER_H
+
+#include "ipvlan.h"
+
+typedef struct IpvlanPort IpvlanPort;
+typedef struct IpvlanSlave IpvlanSlave;
+
+/* RFC 4861, 6.2.1: between two advertisements, and how long one is good. */
+#define RA_INTERVAL     (600 * NS_PER_S)
+#define RA_LIFETIME     1800        /* seconds */
+#define RA_HOP_LIMIT    64
+
+/* @p, PACKET_ARP or PACKET_ND, comes from @slave's guest. */
+LinkTx answer_guest(IpvlanSlave *slave, const Packet *p);
+
+/* @p, PACKET_ARP or PACKET_ND, has come in from the uplink. */
+void answer_uplink(IpvlanPort *port, const Packet *p);
+
+/* Ask @slave's guest, whose MAC address is not known, for that of @addr. */
+void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr);
+
+/* For the port's ra_work: advertise the router to all guests, and again. */
+void answer_advertise(void *port);
+
+#endif
