@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include "answer.h"
 #include "port.h"
 
 /* --- names --------------------------------------------------------------- */
@@ -119,6 +120,10 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
     port_set_l3(port, config);
     port->expiry_work = lower->platform->work_new(ipvlan_expire, port);
     port->clock_work = lower->platform->work_new(ipvlan_clock_over, port);
+    port->ra_work = lower->platform->work_new(answer_advertise, port);
+    if (ipvlan_is_l3(port) && port->ra) {
+        answer_advertise(port);
+    }
     owner_table_init(&port->macs, lower->platform);
     addr_table_init(&port->addrs, lower->platform);
     broadcast_source_init(&port->external, port, NULL);
@@ -133,6 +138,7 @@ static void port_free(IpvlanPort *port)
     broadcast_source_destroy(&port->external);
     port->lower->platform->work_free(port->expiry_work);
     port->lower->platform->work_free(port->clock_work);
+    port->lower->platform->work_free(port->ra_work);
     addr_table_destroy(&port->addrs);
     owner_table_destroy(&port->macs);
     g_free(port);

@@ -5,6 +5,7 @@
  */
 
 #include "port.h"
+#include "route.h"
 
 IpvlanSlave *ipvlan_sender(const IpvlanPort *port, const Packet *p)
 {
@@ -105,6 +106,9 @@ RxHandlerResult ipvlan_handle_frame(Link *lower, Packet *p)
     if (G_UNLIKELY(why)) {
         drop(port, p, why);
         return RX_HANDLER_CONSUMED;
+    }
+    if (ipvlan_is_l3(port)) {
+        return route_receive(port, p);
     }
     if (p->layers.kind == PACKET_DHCP_REPLY) {
         asked = snoop_dhcp_reply(port, p);

@@ -5,6 +5,7 @@
  */
 
 #include "port.h"
+#include "route.h"
 
 /* Out of the uplink, under the port's MAC. */
 static LinkTx ipvlan_transmit(IpvlanSlave *slave, Packet *p)
@@ -122,6 +123,9 @@ LinkTx ipvlan_xmit(Link *link, Packet *p)
     }
     if (G_UNLIKELY(why)) {
         return link_drop(link, p, why);
+    }
+    if (ipvlan_is_l3(port)) {
+        return route_send(slave, p);
     }
     dst = packet_dst_mac(p);
     if (mac_is_group(dst)) {

@@ -383,7 +383,7 @@ static SLOW_PATH void snoop_dhcp_request(IpvlanSlave *slave, const Packet *p)
 
 static inline DropReason snoop_mac(IpvlanSlave *slave, const uint8_t *mac)
 {
-    if (slave->port->mode == IPVLAN_L2_MACNAT) {
+    if (slave->port->mode != IPVLAN_L2) {
         macnat_see(slave, mac);
         return DROP_NONE;
     }

@@ -24,8 +24,13 @@ typedef struct One {
 
 static void one_init(One *o)
 {
+    static const bool off = false;
+    IpPrefix p = prefix(A4);
+
     net_init(&o->net, IPVLAN_L3, IPVLAN_BRIDGE);
-    o->u = net_owner(&o->net, A4);
+    o->u = net_add(&o->net, (IpvlanConfig) {
+        .addrs = &p, .n_addrs = 1, .ra = &off,
+    });
     o->other = net_owner(&o->net, B4);
     o->slave = link_priv(o->u->link);
     memcpy(o->slave->mac, o->u->mac, ETHER_ADDR_LEN);

@@ -1,0 +1,203 @@
+/*
+ * l3 and l3s: to a sibling, to the next hop, or nowhere
+ *
+ * As in Linux's ipvlan the hop limit stays as it is, and nothing crosses but
+ * unicast IP.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "answer.h"
+#include "fragment.h"
+#include "port.h"
+#include "route.h"
+
+/* --- the way to a guest -------------------------------------------------- */
+
+/* It has not spoken yet, and its NIC does not tell: then it has to be asked. */
+static SLOW_PATH bool learn_mac(IpvlanSlave *slave, const Packet *p)
+{
+    slave->has_mac = link_user_address(slave->link, slave->mac);
+    if (!slave->has_mac) {
+        answer_ask_guest(slave, &p->layers.dst);
+    }
+    return slave->has_mac;
+}
+
+/* The port's Ethernet header; false: nobody knows the guest's MAC address. */
+static inline bool put_header(IpvlanSlave *to, Packet *p)
+{
+    uint8_t *eth;
+
+    if (G_UNLIKELY(!to->has_mac) && !learn_mac(to, p)) {
+        return false;
+    }
+    eth = packet_cow_eth(p);
+    memcpy(eth, to->mac, ETHER_ADDR_LEN);
+    memcpy(eth + ETHER_ADDR_LEN, to->port->mac, ETHER_ADDR_LEN);
+    return true;
+}
+
+/* --- from a guest -------------------------------------------------------- */
+
+static LinkTx route_to_sibling(IpvlanSlave *slave, IpvlanSlave *to, Packet *p)
+{
+    link_trace(slave->link, LINK_EVENT_FORWARD, to->link, p);
+    if (!put_header(to, p)) {
+        return link_drop(slave->link, p, DROP_NO_NEIGHBOUR);
+    }
+    link_receive(to->link, p);
+    return LINK_TX_OK;
+}
+
+/* To its gateway, or to its destination where there is none. */
+static const IpAddr *next_hop(const IpvlanPort *port, const Packet *p)
+{
+    const IpAddr *dst = &p->layers.dst;
+    const IpAddr *gateway = dst->family == IP_V4 ? &port->gateway4
+                                                 : &port->gateway6;
+
+    return gateway->family ? gateway : dst;
+}
+
+/* RFC 1812, 4.2.2.7, and RFC 8200, 5: only IPv4 is fragmented on its way. */
+static SLOW_PATH LinkTx send_too_long(IpvlanSlave *slave, Packet *p)
+{
+    uint32_t mtu = slave->port->mtu;
+
+    if (!fragment_is_allowed(p)) {
+        icmp_error_to_guest(slave, p, ICMP_TOO_BIG, mtu);
+        return link_drop(slave->link, p, DROP_TOO_BIG);
+    }
+    return fragment_to_neigh(slave, next_hop(slave->port, p), p, mtu);
+}
+
+static LinkTx route_to_uplink(IpvlanSlave *slave, Packet *p)
+{
+    IpvlanPort *port = slave->port;
+
+    link_trace(port->lower, LINK_EVENT_SEND, slave->link, p);
+    if (G_UNLIKELY(packet_ip_len(p) > port->mtu)) {
+        return send_too_long(slave, p);
+    }
+    return neigh_send(slave, next_hop(port, p), p);
+}
+
+/*
+ * RFC 4291, 2.5.6: a router does not forward what is link-local.  Nor does it
+ * what is for many, or for itself.
+ */
+static bool is_routable(const PacketLayers *l)
+{
+    return ip_is_ownable(&l->dst) && !ip_is_link_local6(&l->dst) &&
+           ip_is_ownable(&l->src) && !ip_is_link_local6(&l->src);
+}
+
+static LinkTx route_packet(IpvlanSlave *slave, Packet *p)
+{
+    IpvlanPort *port = slave->port;
+    IpvlanSlave *to;
+
+    if (G_UNLIKELY(mac_is_group(packet_dst_mac(p)) ||
+                   !is_routable(&p->layers))) {
+        return link_drop(slave->link, p, DROP_NOT_ROUTED);
+    }
+    to = ipvlan_owner(port, p);
+    if (!to || port->flag == IPVLAN_VEPA) {
+        return route_to_uplink(slave, p);
+    }
+    if (to == slave) {
+        return link_drop(slave->link, p, DROP_TO_ITSELF);
+    }
+    if (port->flag == IPVLAN_PRIVATE) {
+        return link_drop(slave->link, p, DROP_PRIVATE);
+    }
+    return route_to_sibling(slave, to, p);
+}
+
+/* A tagged frame belongs to a VLAN that the port is no router of. */
+static inline bool is_tagged(const Packet *p)
+{
+    return p->layers.l3 != PACKET_HEAD_LEN;
+}
+
+LinkTx route_send(IpvlanSlave *slave, Packet *p)
+{
+    if (G_UNLIKELY(is_tagged(p))) {
+        return link_drop(slave->link, p, DROP_NOT_IP);
+    }
+    switch (p->layers.kind) {
+    case PACKET_IPV4:
+    case PACKET_IPV6:
+    case PACKET_DHCP_REQUEST:
+    case PACKET_DHCP_REPLY:
+        return route_packet(slave, p);
+    case PACKET_ARP:
+    case PACKET_ND:
+        return answer_guest(slave, p);
+    default:
+        return link_drop(slave->link, p, DROP_NOT_IP);
+    }
+}
+
+/* --- from the uplink ----------------------------------------------------- */
+
+static SLOW_PATH RxHandlerResult drop(Link *link, const Packet *p,
+                                      DropReason why)
+{
+    link_drop(link, p, why);
+    return RX_HANDLER_CONSUMED;
+}
+
+static RxHandlerResult route_to_guest(IpvlanPort *port, Packet *p)
+{
+    IpvlanSlave *to = ipvlan_owner(port, p) ?: port->default_slave;
+
+    if (G_UNLIKELY(!to)) {
+        return drop(port->lower, p, DROP_NO_OWNER);
+    }
+    link_trace(port->lower, LINK_EVENT_RECEIVE, to->link, p);
+    if (!put_header(to, p)) {
+        return drop(to->link, p, DROP_NO_NEIGHBOUR);
+    }
+    p->link = to->link;
+    return RX_HANDLER_ANOTHER;
+}
+
+static SLOW_PATH RxHandlerResult receive_other(IpvlanPort *port, Packet *p)
+{
+    bool answered = p->layers.kind == PACKET_ARP ||
+                    p->layers.kind == PACKET_ND;
+
+    if (!answered || is_tagged(p)) {
+        return drop(port->lower, p, DROP_NOT_IP);
+    }
+    answer_uplink(port, p);
+    return RX_HANDLER_CONSUMED;
+}
+
+static inline bool is_ip(const Packet *p)
+{
+    return p->layers.src.family && p->layers.kind != PACKET_ARP &&
+           p->layers.kind != PACKET_ND && !is_tagged(p);
+}
+
+RxHandlerResult route_receive(IpvlanPort *port, Packet *p)
+{
+    const uint8_t *dst = packet_dst_mac(p);
+    bool for_many = mac_is_group(dst);
+
+    if (G_UNLIKELY(!for_many && !mac_equal(dst, port->mac))) {
+        return drop(port->lower, p, DROP_NOT_FOR_US);
+    }
+    if (G_UNLIKELY(mac_equal(packet_src_mac(p), port->mac))) {
+        return drop(port->lower, p, DROP_REFLECTED);
+    }
+    if (G_UNLIKELY(!is_ip(p))) {
+        return receive_other(port, p);
+    }
+    if (G_UNLIKELY(for_many)) {
+        return drop(port->lower, p, DROP_NOT_ROUTED);
+    }
+    return route_to_guest(port, p);
+}
