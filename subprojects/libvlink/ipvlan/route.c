@@ -85,24 +85,32 @@ static LinkTx route_to_uplink(IpvlanSlave *slave, Packet *p)
 
 /*
  * RFC 4291, 2.5.6: a router does not forward what is link-local.  Nor does it
- * what is for many, or for itself.
+ * what comes from nobody, or, RFC 1812, 5.3.7, from who can be nobody: a guard
+ * has seen to that.
  */
-static bool is_routable(const PacketLayers *l)
+static inline bool has_source(const IpvlanSlave *slave, const PacketLayers *l)
 {
-    return ip_is_ownable(&l->dst) && !ip_is_link_local6(&l->dst) &&
-           ip_is_ownable(&l->src) && !ip_is_link_local6(&l->src);
+    return !ip_is_link_local6(&l->src) && !ip_is_unspecified(&l->src) &&
+           (slave->guard != IPVLAN_GUARD_OFF || ip_is_ownable(&l->src));
+}
+
+/* Nor does it what is for many, or for its own host; @to owns it. */
+static inline bool has_destination(const IpvlanSlave *to,
+                                   const PacketLayers *l)
+{
+    return !ip_is_link_local6(&l->dst) && (to || ip_is_ownable(&l->dst));
 }
 
 static LinkTx route_packet(IpvlanSlave *slave, Packet *p)
 {
     IpvlanPort *port = slave->port;
-    IpvlanSlave *to;
+    IpvlanSlave *to = ipvlan_owner(port, p);
 
     if (G_UNLIKELY(mac_is_group(packet_dst_mac(p)) ||
-                   !is_routable(&p->layers))) {
+                   !has_source(slave, &p->layers) ||
+                   !has_destination(to, &p->layers))) {
         return link_drop(slave->link, p, DROP_NOT_ROUTED);
     }
-    to = ipvlan_owner(port, p);
     if (!to || port->flag == IPVLAN_VEPA) {
         return route_to_uplink(slave, p);
     }
