@@ -136,9 +136,12 @@ static void dequeue(Neigh *n)
     }
 }
 
-/* Also to begin the same state anew. */
+/* Also to begin the same state anew.  What is waited for is used. */
 static void set_state(Neigh *n, NeighState state)
 {
+    if (state == NEIGH_STALE && n->waiting.length) {
+        state = NEIGH_DELAY;
+    }
     dequeue(n);
     if (state != n->state) {
         n->tries = 0;
@@ -617,6 +620,9 @@ static SLOW_PATH LinkTx send_slow(IpvlanSlave *slave, const IpAddr *hop,
         return send_unknown(slave, hop, p);
     }
     n->asker = p->layers.src;
+    if (n->maker == &slave->port->neigh.orphans) {
+        set_maker(n, &slave->neigh);    /* it is of use: to whom? */
+    }
     if (n->state == NEIGH_INCOMPLETE) {
         return wait_for(n, slave, p);
     }
@@ -662,13 +668,9 @@ static bool mac_is_credible(const IpvlanPort *port, const uint8_t *mac)
            !mac_equal(mac, port->mac);
 }
 
-/* @n is at @mac; what it is by that is @state, where nothing waits for it. */
 static void learn(Neigh *n, const uint8_t *mac, NeighState state)
 {
     memcpy(n->mac, mac, ETHER_ADDR_LEN);
-    if (state == NEIGH_STALE && n->waiting.length) {
-        state = NEIGH_DELAY;            /* it is used now */
-    }
     set_state(n, state);
     flush(n);
 }

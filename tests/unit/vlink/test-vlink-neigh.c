@@ -851,6 +851,24 @@ static unsigned queue_of(Frame *f)
     return queue;
 }
 
+/* However long it takes. */
+static void test_busy_long(const void *family)
+{
+    Two t;
+
+    two_init(&t, family);
+    say(&t, t.a, 1);
+    net_clear(&t.net);
+    t.net.wire.room = 0;
+    hear(&t, answer(&t, hop_mac));
+    clock_advance(3600 * NS_PER_S);
+    assert_waiting(&t, t.f->hop, 1);
+    wire_make_room(&t.net.wire, NO_LIMIT);
+    assert_same(wire_take(&t.net.wire), out(&t, t.a, 1, hop_mac));
+    assert_sent(&t.net.wire, question(&t, t.f->a, t.f->hop, hop_mac));
+    net_fini(&t.net);
+}
+
 /* Another queue of the uplink's, and another neighbour, do not wait. */
 static void test_busy_queue(void)
 {
@@ -979,6 +997,32 @@ static void test_busy_rest(void)
     net_fini(&t.net);
 }
 
+/* What has waited goes before those whom the wake is for. */
+static void test_busy_order(void)
+{
+    Two t;
+
+    two_init(&t, &v4);
+    user_send(t.a, numbered(t.a, A4, HOP4, 1));
+    user_send(t.a, numbered(t.a, A4, HOP4, 2));
+    net_clear(&t.net);
+    t.net.wire.room = 0;
+    hear(&t, answer(&t, hop_mac));
+    g_assert_cmpint(user_send(t.b, numbered(t.b, B4, HOP4, 3)), ==,
+                    LINK_TX_BUSY);
+    wire_make_room(&t.net.wire, 1);
+    g_assert_cmpuint(t.net.wire.sent->len, ==, 1);
+    wire_make_room(&t.net.wire, NO_LIMIT);
+    clock_run_pending();
+    g_assert_cmpuint(t.net.wire.sent->len, ==, 3);
+    for (unsigned i = 1; i <= 3; i++) {
+        g_autoptr(Frame) f = wire_take(&t.net.wire);
+
+        g_assert_cmpuint(frame_get16(f, 36), ==, 5000 + i);
+    }
+    net_fini(&t.net);
+}
+
 static void test_link_down(void)
 {
     Two t;
@@ -1028,6 +1072,22 @@ static void test_forget(void)
     fill(&t, t.b, B4, 0, NEIGH_MAX - 1);
     assert_unknown(&t, GW4);
     assert_state(&t, HOP4, REACHABLE);
+    net_fini(&t.net);
+}
+
+/* Who goes on to use what somebody has left pays for it from then on. */
+static void test_adopt(void)
+{
+    Two t;
+
+    two_init(&t, &v4);
+    let_stale(&t);
+    net_del(t.a);
+    g_assert_cmpuint(t.port->neigh.orphans.made[NEIGH_UNUSED].length, ==, 1);
+    say(&t, t.b, 1);
+    assert_sent(&t.net.wire, out(&t, t.b, 1, hop_mac));
+    g_assert_cmpuint(t.port->neigh.orphans.made[NEIGH_UNUSED].length, ==, 0);
+    g_assert_cmpuint(slave_of(t.b)->neigh.made[NEIGH_USED].length, ==, 1);
     net_fini(&t.net);
 }
 
@@ -1193,6 +1253,250 @@ static void test_reentrant(void)
     link_del(lower);
 }
 
+/* --- whatever happens ----------------------------------------------------- */
+
+#define HOSTS 40
+#define SLAVES 4
+
+/* Each packet says which one it is of its slave's to its host. */
+typedef struct Storm {
+    Two two;
+    GRand *rand;
+    uint32_t next[SLAVES][HOSTS];       /* number of the next to be sent */
+    uint32_t seen[SLAVES][HOSTS];       /* last one on the wire, plus one */
+    unsigned accepted, dropped, out;
+} Storm;
+
+static unsigned storm_random(Storm *s, unsigned n)
+{
+    return g_rand_int_range(s->rand, 0, n);
+}
+
+static void storm_send(Storm *s)
+{
+    unsigned from = storm_random(s, SLAVES), to = storm_random(s, HOSTS);
+    User *u = &s->two.net.user[from];
+    g_autofree char *src = g_strdup_printf("10.0.0.%u", 1 + from);
+    Frame *f = frame_udp(port_mac, u->mac, src, nth_host(to), from, to, 4);
+    LinkTx tx;
+
+    frame_set16(f, 42, s->next[from][to] >> 16);
+    frame_set16(f, 44, s->next[from][to]);
+    tx = send_to(u, nth_host(to), frame_checksum(f));
+    if (tx != LINK_TX_BUSY) {
+        s->next[from][to]++;
+        s->accepted++;
+    }
+    s->dropped += tx == LINK_TX_DROPPED;
+}
+
+/* In the order in which they were sent, to whom they are for, only once. */
+static void storm_look(Storm *s)
+{
+    GPtrArray *sent = s->two.net.wire.sent;
+
+    for (unsigned i = 0; i < sent->len; i++) {
+        const Frame *f = sent->pdata[i];
+        unsigned from, to, n;
+
+        if (frame_get16(f, 12) != 0x0800) {
+            continue;
+        }
+        from = frame_get16(f, 34);
+        to = frame_get16(f, 36);
+        n = (uint32_t)frame_get16(f, 42) << 16 | frame_get16(f, 44);
+        g_assert_cmpuint(n, <, s->next[from][to] + 1);
+        g_assert_cmpuint(n, >=, s->seen[from][to]);
+        s->seen[from][to] = n + 1;
+        s->out++;
+        assert_mac(frame_src(f), port_mac);
+        g_assert_cmpuint(f->data[4], ==, to);
+        g_assert_true(frame_checksum_ok(f));
+    }
+    g_ptr_array_set_size(sent, 0);
+}
+
+static void storm_hear(Storm *s)
+{
+    unsigned host = storm_random(s, HOSTS);
+    uint8_t mac[] = { 0x52, 0x55, 0, 0, host, storm_random(s, 2) };
+
+    if (storm_random(s, 3)) {
+        hear(&s->two, arp_reply(port_mac, mac, nth_host(host), A4));
+    } else {
+        hear(&s->two, arp_announce(mac, nth_host(host)));
+    }
+}
+
+static void storm_wait(Storm *s)
+{
+    static const int64_t times[] = {
+        1, NS_PER_S / 10, NS_PER_S / 2, NEIGH_RETRANS, NEIGH_DELAY_NS,
+        20 * NS_PER_S, NEIGH_STALE_NS,
+    };
+
+    clock_advance(times[storm_random(s, G_N_ELEMENTS(times))]);
+}
+
+/* Everything is in its queues, in order, and all counts add up. */
+static void storm_check(Storm *s)
+{
+    NeighTable *t = &s->two.port->neigh;
+    unsigned n = 0, made = 0;
+
+    for (NeighState state = 0; state < NEIGH_STATES; state++) {
+        n += t->states[state].length;
+    }
+    for (unsigned i = 0; i < SLAVES; i++) {
+        const NeighSlave *ns = &slave_of(&s->two.net.user[i])->neigh;
+
+        for (NeighUse use = 0; use < NEIGH_USES; use++) {
+            made += ns->made[use].length;
+        }
+        g_assert_cmpuint(ns->waiting, <=, NEIGH_WAITING_BYTES);
+    }
+    g_assert_cmpuint(n, ==, t->table.n);
+    g_assert_cmpuint(made, ==, n);
+    g_assert_cmpuint(t->owed.length, <=, n);
+    g_assert_cmpint(t->work_at != 0, ==, n != 0);
+}
+
+static void storm_step(Storm *s)
+{
+    Wire *w = &s->two.net.wire;
+
+    switch (storm_random(s, 12)) {
+    case 0:
+        storm_wait(s);
+        break;
+    case 1:
+        w->room = storm_random(s, 20);
+        break;
+    case 2:
+        wire_make_room(w, storm_random(s, 2) ? NO_LIMIT
+                                             : storm_random(s, 20));
+        break;
+    case 3:
+    case 4:
+    case 5:
+        storm_hear(s);
+        break;
+    default:
+        storm_send(s);
+        break;
+    }
+    storm_look(s);
+    storm_check(s);
+}
+
+static void test_storm(void)
+{
+    Storm s = { .rand = g_rand_new_with_seed(4) };
+    unsigned drops = 0, steps = 200000;
+
+    net_init(&s.two.net, IPVLAN_L3, IPVLAN_BRIDGE);
+    s.two.f = &v4;
+    for (unsigned i = 0; i < SLAVES; i++) {
+        g_autofree char *addr = g_strdup_printf("10.0.0.%u", 1 + i);
+
+        net_owner(&s.two.net, addr);
+    }
+    s.two.port = ipvlan_port(s.two.net.wire.link);
+    for (unsigned i = 0; i < steps; i++) {
+        storm_step(&s);
+        trace_reset();
+    }
+    wire_make_room(&s.two.net.wire, NO_LIMIT);
+    clock_advance(600 * NS_PER_S);
+    storm_look(&s);
+    storm_check(&s);
+    g_assert_cmpuint(n_neighs(&s.two), ==, 0);
+
+    /* nothing is lost but what was counted */
+    for (unsigned i = 0; i < SLAVES; i++) {
+        drops += link_stats_drops(&s.two.net.user[i].link->stats);
+    }
+    g_assert_cmpuint(s.accepted, ==, s.out + drops);
+    g_assert_cmpuint(s.out, >, s.accepted / 4);
+    g_assert_cmpuint(drops, >, 0);
+    g_test_message("%u steps: %u packets sent, %u out, %u dropped", steps,
+                   s.accepted, s.out, drops);
+    g_rand_free(s.rand);
+    net_clear(&s.two.net);
+    net_fini(&s.two.net);
+}
+
+/* Frames that somebody has spoilt, while there are entries to be spoilt. */
+static Frame *spoilt(const Two *t, GRand *rand)
+{
+    Frame *f;
+
+    switch (g_rand_int_range(rand, 0, 6)) {
+    case 0:
+        f = arp_reply(port_mac, hop_mac, HOP4, A4);
+        break;
+    case 1:
+        f = nd_solicit(hop_mac, HOP6, PORT_LL);
+        break;
+    case 2:
+        f = nd_router_advert(hop_mac, HOP6);
+        break;
+    default:
+        f = advert(HOP6, hop_mac, g_rand_int_range(rand, 0, 8) << 5);
+        break;
+    }
+    for (int i = g_rand_int_range(rand, 0, 4); i; i--) {
+        f->data[g_rand_int_range(rand, 14, f->len)] =
+            g_rand_int_range(rand, 0, 256);
+    }
+    if (frame_get16(f, 12) == 0x86dd && g_rand_boolean(rand)) {
+        f->has_vnet = true;
+        f->vnet.flags = PACKET_VNET_DATA_VALID;
+    }
+    if (!g_rand_int_range(rand, 0, 4)) {
+        frame_cut(f, g_rand_int_range(rand, 14, f->len + 1));
+    }
+    return f;
+}
+
+static void test_spoilt(void)
+{
+    GRand *rand = g_rand_new_with_seed(5);
+    unsigned heard = 0;
+    Two t;
+
+    two_init(&t, &v4);
+    for (unsigned i = 0; i < 200000; i++) {
+        Frame *f = spoilt(&t, rand);
+        unsigned head = g_rand_int_range(rand, 14, f->len + 1);
+        g_autofree uint8_t *tail = g_memdup2(f->data + head, f->len - head);
+        struct iovec iov[] = {
+            { f->data, head }, { tail, f->len - head },
+        };
+        Packet p;
+
+        if (i % 50 == 0) {
+            send_to(t.a, HOP4, numbered(t.a, A4, FAR4, 1));
+            send_to(t.a, HOP6, numbered(t.a, A6, "2001:db8:9::9", 1));
+            clock_advance(g_rand_int_range(rand, 0, 20) * NS_PER_S);
+            net_clear(&t.net);
+        }
+        packet_init(&p, iov, 2);
+        p.has_vnet = f->has_vnet;
+        p.vnet = f->vnet;
+        if (!packet_parse(&p)) {
+            heard++;
+            neigh_input(t.port, &p);
+        }
+        g_assert_cmpuint(n_neighs(&t), <=, 2);
+        frame_free(f);
+    }
+    g_assert_cmpuint(heard, >, 100000);
+    g_rand_free(rand);
+    net_clear(&t.net);
+    net_fini(&t.net);
+}
+
 /* --- all of them -------------------------------------------------------- */
 
 static void add_both(const char *name, GTestDataFunc func)
@@ -1228,13 +1532,18 @@ int main(int argc, char **argv)
     g_test_add_func("/vlink/neigh/table-full", test_table_full);
     g_test_add_func("/vlink/neigh/table-full/stale", test_table_full_stale);
     add_both("busy/flush", test_busy_flush);
+    add_both("busy/long", test_busy_long);
     add_both("busy/question", test_busy_question);
     g_test_add_func("/vlink/neigh/busy/queue", test_busy_queue);
     g_test_add_func("/vlink/neigh/busy/probe", test_busy_probe);
     g_test_add_func("/vlink/neigh/busy/many", test_busy_many);
     g_test_add_func("/vlink/neigh/busy/rest", test_busy_rest);
+    g_test_add_func("/vlink/neigh/busy/order", test_busy_order);
+    g_test_add_func("/vlink/neigh/storm", test_storm);
+    g_test_add_func("/vlink/neigh/spoilt", test_spoilt);
     g_test_add_func("/vlink/neigh/link-down", test_link_down);
     g_test_add_func("/vlink/neigh/forget", test_forget);
+    g_test_add_func("/vlink/neigh/forget/adopt", test_adopt);
     g_test_add_func("/vlink/neigh/forget/asker", test_forget_asker);
     g_test_add_func("/vlink/neigh/forget/busy", test_forget_busy);
     g_test_add_func("/vlink/neigh/destroy", test_destroy);
