@@ -51,7 +51,7 @@ static bool is_icmp_error(const Packet *p)
         return true;            /* who knows */
     }
     if (v6) {
-        return *type < ICMPV6_INFORMATIONAL || *type == ND_REDIRECT;
+        return *type < ICMPV6_INFORMATIONAL;
     }
     /* RFC 1122, 3.2.2: unreachable, quench, redirect, time, parameter */
     return *type == 3 || *type == 4 || *type == 5 || *type == 11 ||

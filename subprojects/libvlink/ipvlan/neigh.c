@@ -473,12 +473,13 @@ static bool lose_one(NeighSlave *s)
  */
 static bool make_room(IpvlanPort *port, IpvlanSlave *slave)
 {
+    unsigned share = MAX(NEIGH_MAX / port->slaves.length, 1);
     NeighSlave *most = &slave->neigh;
 
     if (made_by(&port->neigh.orphans)) {
         return lose_one(&port->neigh.orphans);
     }
-    if (made_by(most) >= NEIGH_MAX / port->slaves.length) {
+    if (made_by(most) >= share) {
         return lose_one(most);
     }
     for (GList *l = port->slaves.head; l; l = l->next) {

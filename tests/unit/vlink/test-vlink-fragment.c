@@ -28,8 +28,12 @@ typedef struct Scattered {
     unsigned n;
 } Scattered;
 
-/* @f in @n parts, each exactly as long as malloc() was told. */
-static void scatter(Scattered *s, const Frame *f, unsigned n)
+/*
+ * @f in @n parts, each exactly as long as malloc() was told: @first bytes,
+ * then @each, 0: as many in all of them, and the rest in the last one.
+ */
+static void scatter_as(Scattered *s, const Frame *f, unsigned n,
+                       unsigned first, unsigned each)
 {
     unsigned at = 0;
 
@@ -37,7 +41,8 @@ static void scatter(Scattered *s, const Frame *f, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         unsigned left = f->len - at;
         unsigned len = i + 1 == n ? left :
-                       i == 0 ? MIN(14, left) : MIN(left, left / (n - i) | 1);
+                       i == 0 ? MIN(first, left) :
+                       MIN(left, each ?: left / (n - i) | 1);
 
         s->part[i] = malloc(len ? len : 1);
         memcpy(s->part[i], f->data + at, len);
@@ -49,6 +54,11 @@ static void scatter(Scattered *s, const Frame *f, unsigned n)
     s->p.has_vnet = f->has_vnet;
     s->p.vnet = f->vnet;
     g_assert_cmpint(packet_parse(&s->p), ==, DROP_NONE);
+}
+
+static void scatter(Scattered *s, const Frame *f, unsigned n)
+{
+    scatter_as(s, f, n, 14, 0);
 }
 
 static void gather(Scattered *s)
@@ -102,6 +112,7 @@ static LinkTx collect(void *opaque, Packet *piece, bool rest)
     assert_layers(piece, f);
     g_assert_true(frame_checksum_ok(f));
     g_assert_false(offload_needs(piece));
+    g_assert_cmpuint(piece->vnet.flags, ==, 0);
     f->has_vnet = false;
     g_ptr_array_add(c->got, f);
 
@@ -137,6 +148,9 @@ static GByteArray *reassemble(const GPtrArray *got, const Frame *whole,
         g_assert_cmpmem(f->data + o.l3 + 8, 2, whole->data + w.l3 + 8, 2);
         g_assert_cmpmem(f->data + o.l3 + 12, 8, whole->data + w.l3 + 12, 8);
         if (!last) {
+            /* as long as can be, and the rest would have been too long */
+            g_assert_cmpuint(w.end - w.l4 - all->len, >,
+                             mtu - (o.l4 - o.l3));
             g_assert_cmpuint((o.end - o.l4) % 8, ==, 0);
             g_assert_cmpuint(o.end - o.l3 + 8, >, mtu);
         }
@@ -229,6 +243,30 @@ static void test_scattered(void)
     }
 }
 
+/* As many places as a piece has room for, and one more; all in one piece. */
+static void test_scattered_tiny(void)
+{
+    for (unsigned parts = 2; parts <= MAX_IOV; parts++) {
+        for (unsigned first = 14; first < 80; first += 11) {
+            Collector c = {
+                .got = g_ptr_array_new_with_free_func(
+                    (GDestroyNotify)frame_free),
+                .room = NO_LIMIT,
+            };
+            g_autoptr(GByteArray) all = NULL;
+            g_autoptr(Frame) f = datagram(3000);
+            Scattered s;
+
+            scatter_as(&s, f, parts, first, 3);
+            fragment_send(&s.p, 1500, collect, &c);
+            all = reassemble(c.got, f, 1500);
+            g_assert_cmpmem(all->data, all->len, f->data + 34, 3008);
+            g_ptr_array_unref(c.got);
+            gather(&s);
+        }
+    }
+}
+
 /* A checksum that was left to be completed is; and the frame is not touched */
 static void test_partial(void)
 {
@@ -240,6 +278,16 @@ static void test_partial(void)
                                   parts));
         }
     }
+}
+
+/* What somebody has checked was the whole. */
+static void test_data_valid(void)
+{
+    Frame *f = datagram(3000);
+
+    f->has_vnet = true;
+    f->vnet.flags = PACKET_VNET_DATA_VALID;
+    cut_and_check(f, 1500, 2);
 }
 
 static void test_tcp(void)
@@ -589,7 +637,9 @@ int main(int argc, char **argv)
     g_test_add_func("/vlink/fragment/lengths", test_lengths);
     g_test_add_func("/vlink/fragment/exact", test_exact);
     g_test_add_func("/vlink/fragment/scattered", test_scattered);
+    g_test_add_func("/vlink/fragment/scattered/tiny", test_scattered_tiny);
     g_test_add_func("/vlink/fragment/partial", test_partial);
+    g_test_add_func("/vlink/fragment/data-valid", test_data_valid);
     g_test_add_func("/vlink/fragment/tcp", test_tcp);
     g_test_add_func("/vlink/fragment/padding", test_padding);
     g_test_add_func("/vlink/fragment/fragments", test_fragments);

@@ -496,17 +496,43 @@ static void test_arp(void)
     net_fini(&t.net);
 }
 
-/* Its own question is an answer, but not that it hears us. */
+/* It tells where it is, but not that it hears us. */
 static void test_arp_crossing(void)
+{
+    Frame *frames[] = {
+        arp_request(hop_mac, HOP4, A4),
+        frame_set_mac_dst(arp_request(hop_mac, HOP4, A4), port_mac),
+        frame_set_mac_dst(arp_reply(port_mac, hop_mac, HOP4, A4),
+                          mac_broadcast),
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(frames); i++) {
+        Two t;
+
+        two_init(&t, &v4);
+        say(&t, t.a, 1);
+        net_clear(&t.net);
+        hear(&t, frames[i]);
+        assert_sent(&t.net.wire, out(&t, t.a, 1, hop_mac));
+        assert_state(&t, HOP4, DELAY);
+        net_fini(&t.net);
+    }
+}
+
+/* Nor is that an answer which comes before the question has gone out. */
+static void test_arp_unasked(void)
 {
     Two t;
 
     two_init(&t, &v4);
+    t.net.wire.room = 0;
     say(&t, t.a, 1);
-    net_clear(&t.net);
-    hear(&t, arp_request(hop_mac, HOP4, A4));
+    t.net.wire.room = NO_LIMIT;
+    hear(&t, arp_reply(port_mac, hop_mac, HOP4, A4));
     assert_sent(&t.net.wire, out(&t, t.a, 1, hop_mac));
     assert_state(&t, HOP4, DELAY);
+    link_wake(t.net.wire.link);
+    assert_silent(&t);
     net_fini(&t.net);
 }
 
@@ -675,6 +701,30 @@ static void test_queue_fair(void)
     net_fini(&t.net);
 }
 
+/* Who would have as many as the one with the most makes room itself. */
+static void test_queue_tie(void)
+{
+    User *c;
+    Two t;
+
+    two_init(&t, &v4);
+    c = net_owner(&t.net, C4);
+    send_to(c, HOP4, numbered(c, C4, FAR4, 0));
+    for (unsigned i = 0; i < NEIGH_WAITING / 2 - 1; i++) {
+        say(&t, t.b, i);
+    }
+    for (unsigned i = 0; i < NEIGH_WAITING / 2; i++) {
+        say(&t, t.a, i);
+    }
+    say(&t, t.b, 99);
+    assert_drops(t.a->link, NEIGH_QUEUE, 0);
+    assert_drops(t.b->link, NEIGH_QUEUE, 1);
+    send_to(c, HOP4, numbered(c, C4, FAR4, 1));
+    assert_drops(t.a->link, NEIGH_QUEUE, 1);
+    assert_drops(c->link, NEIGH_QUEUE, 0);
+    net_fini(&t.net);
+}
+
 /* As many bytes as a slave may have, and a sibling is not asked for them. */
 static void test_queue_bytes(void)
 {
@@ -747,6 +797,33 @@ static void test_flood(void)
     net_fini(&t.net);
 }
 
+/* What is due at once is not done in one go: the main loop has its turn. */
+static void test_budget(void)
+{
+    int64_t begin;
+    Two t;
+
+    two_init(&t, &v4);
+    begin = clock_now();
+    for (unsigned i = 0; i < NEIGH_UNKNOWN_MAX; i++) {
+        send_to(t.a, nth_host(i), from(&t, t.a, i));
+        send_to(t.b, nth_host(1000 + i), from(&t, t.b, i));
+    }
+    net_clear(&t.net);
+    clock_set_loop(1000);
+    clock_run_until(begin + NEIGH_RETRANS);
+    g_assert_cmpuint(t.net.wire.sent->len, ==, 64);
+    clock_advance(1000);
+    g_assert_cmpuint(t.net.wire.sent->len, ==, 128);
+    clock_advance(2000);
+    g_assert_cmpuint(t.net.wire.sent->len, ==, 2 * NEIGH_UNKNOWN_MAX);
+    clock_advance(NEIGH_RETRANS / 2);
+    g_assert_cmpuint(t.net.wire.sent->len, ==, 2 * NEIGH_UNKNOWN_MAX);
+    clock_set_loop(0);
+    net_clear(&t.net);
+    net_fini(&t.net);
+}
+
 /* @u fills the table, with a network that answers for everybody. */
 static void fill(Two *t, User *u, const char *sip, unsigned begin, unsigned n)
 {
@@ -783,6 +860,60 @@ static void test_table_full(void)
     }
     assert_state(&t, nth_host(NEIGH_MAX + 99), REACHABLE);
     assert_state(&t, GW4, REACHABLE);
+    net_fini(&t.net);
+}
+
+#define CROWD 40
+
+static Link *crowd_new(Link *lower, unsigned i)
+{
+    g_autofree char *addr = g_strdup_printf("10.1.0.%u", 1 + i);
+    IpvlanMode mode = IPVLAN_L3;
+    IpPrefix own = prefix(addr);
+    IpvlanConfig config = {
+        .mode = &mode, .default_mac = port_mac, .max_addrs = 1,
+        .addrs = &own, .n_addrs = 1,
+    };
+
+    return link_new(&test_platform, "ipvlan", addr, lower, &config, NULL);
+}
+
+/* More ask for nobody than the table holds: the shares are equal. */
+static void test_table_full_unknown(void)
+{
+    User crowd[CROWD];
+    uint64_t lost = 0;
+    Two t;
+
+    two_init(&t, &v4);
+    for (unsigned i = 0; i < CROWD; i++) {
+        user_init(&crowd[i], crowd_new(t.net.wire.link, i));
+        memcpy(crowd[i].mac, hop_mac, ETHER_ADDR_LEN);
+        for (unsigned n = 0; n < NEIGH_UNKNOWN_MAX; n++) {
+            send_to(&crowd[i], nth_host(i * 200 + n),
+                    numbered(&crowd[i], "10.1.0.1", FAR4, n));
+        }
+    }
+    g_assert_cmpuint(n_neighs(&t), ==, NEIGH_MAX);
+    net_clear(&t.net);
+    say(&t, t.a, 1);
+    hear(&t, answer(&t, hop_mac));
+    g_assert_cmpuint(t.net.wire.sent->len, ==, 2);
+    g_assert_cmpuint(n_neighs(&t), ==, NEIGH_MAX);
+    clock_advance(NEIGH_TRIES * NEIGH_RETRANS);
+    g_assert_cmpuint(n_neighs(&t), ==, 1);
+    for (unsigned i = 0; i < CROWD; i++) {
+        uint64_t n = link_stats_drops(&crowd[i].link->stats);
+
+        g_assert_cmpuint(n, ==, NEIGH_UNKNOWN_MAX);
+        n = crowd[i].link->stats.drops[DROP_NEIGH_LIMIT];
+        g_assert_cmpuint(n, <=, NEIGH_UNKNOWN_MAX - NEIGH_MAX / (CROWD + 2));
+        lost += n;
+        link_del(crowd[i].link);
+        user_fini(&crowd[i]);
+    }
+    g_assert_cmpuint(lost, ==, CROWD * NEIGH_UNKNOWN_MAX + 1 - NEIGH_MAX);
+    net_clear(&t.net);
     net_fini(&t.net);
 }
 
@@ -915,11 +1046,13 @@ static void test_busy_question(const void *family)
     g_assert_cmpint(say(&t, t.a, 1), ==, LINK_TX_OK);
     clock_advance(100 * NS_PER_S + NS_PER_S / 2);
     assert_state(&t, t.f->hop, INCOMPLETE);
-    wire_make_room(&t.net.wire, 1);
+    wire_make_room(&t.net.wire, 2);
     assert_sent(&t.net.wire, question(&t, t.f->a, t.f->hop, NULL));
     clock_advance(NEIGH_RETRANS - 1);
     assert_silent(&t);
     clock_advance(1);
+    assert_sent(&t.net.wire, question(&t, t.f->a, t.f->hop, NULL));
+    clock_advance(NEIGH_RETRANS);
     assert_silent(&t);
     wire_make_room(&t.net.wire, NO_LIMIT);
     assert_sent(&t.net.wire, question(&t, t.f->a, t.f->hop, NULL));
@@ -1189,30 +1322,55 @@ static void test_gso_waits(void)
 
 typedef struct Echo {
     IpvlanPort *port;
+    IpvlanSlave *slave;
+    bool mute;                  /* does not answer questions */
+    bool talks;                 /* sends from there once */
     unsigned questions, packets;
+    uint16_t got[32];           /* UDP ports, in order */
 } Echo;
 
+static void echo_say(Echo *e, Frame *f)
+{
+    struct iovec iov;
+    Packet p = parsed(f, &iov);
+
+    neigh_input(e->port, &p);
+    frame_free(f);
+}
+
+static void echo_send(Echo *e, const char *hop, uint16_t n)
+{
+    Frame *f = frame_udp(port_mac, new_mac, A4, hop, 1, n, 4);
+    IpAddr addr = ip(hop);
+    struct iovec iov;
+    Packet p = parsed(f, &iov);
+
+    g_assert_cmpint(neigh_send(e->slave, &addr, &p), ==, LINK_TX_OK);
+    frame_free(f);
+}
+
+/* While it sends, there is an answer, and who is on top of it talks. */
 static LinkTx echo_xmit(Link *link, Packet *p)
 {
     Echo *e = *(Echo **)link_priv(link);
     char target[IP_STR_MAX], sender[IP_STR_MAX];
-    struct iovec iov;
-    Packet reply;
-    Frame *f;
 
-    if (p->layers.kind != PACKET_ARP) {
-        /* and on top of it talks in between */
-        e->packets++;
-        ip_format(&p->layers.dst, target);
-        f = arp_announce(e->packets % 2 ? new_mac : hop_mac, target);
-    } else {
+    ip_format(&p->layers.dst, target);
+    ip_format(&p->layers.src, sender);
+    if (p->layers.kind == PACKET_ARP) {
         e->questions++;
-        f = arp_reply(port_mac, hop_mac, ip_format(&p->layers.dst, target),
-                      ip_format(&p->layers.src, sender));
+        if (!e->mute) {
+            echo_say(e, arp_reply(port_mac, hop_mac, target, sender));
+        }
+        return LINK_TX_OK;
     }
-    reply = parsed(f, &iov);
-    neigh_input(e->port, &reply);
-    frame_free(f);
+    if (e->talks) {
+        e->talks = false;
+        echo_send(e, target, 1000);
+    }
+    echo_say(e, arp_announce(p->layers.dst_port % 2 ? new_mac : hop_mac,
+                             target));
+    e->got[e->packets++] = p->layers.dst_port;
     return LINK_TX_OK;
 }
 
@@ -1237,19 +1395,31 @@ static void test_reentrant(void)
     Link *lower = link_new(&test_platform, "echo", "up0", NULL, &e, NULL);
     Link *upper = link_new(&test_platform, "ipvlan", "n0", lower, &config,
                            NULL);
-    User u;
 
-    user_init(&u, upper);
+    e.slave = link_priv(upper);
     e.port = ipvlan_port(lower);
     for (unsigned i = 0; i < 10; i++) {
-        send_to(&u, nth_host(i), udp(port_mac, new_mac, A4, nth_host(i)));
-        send_to(&u, nth_host(i), udp(port_mac, new_mac, A4, nth_host(i)));
+        echo_send(&e, nth_host(i), 0);
+        echo_send(&e, nth_host(i), 1);
     }
     g_assert_cmpuint(e.questions, ==, 10);
     g_assert_cmpuint(e.packets, ==, 20);
+
+    /* what has waited stays in order, and before what comes meanwhile */
+    e.mute = true;
+    e.talks = true;
+    e.packets = 0;
+    for (unsigned i = 0; i < 5; i++) {
+        echo_send(&e, HOP4, i);
+    }
+    echo_say(&e, arp_reply(port_mac, hop_mac, HOP4, A4));
+    g_assert_cmpuint(e.packets, ==, 6);
+    for (unsigned i = 0; i < 5; i++) {
+        g_assert_cmpuint(e.got[i], ==, i);
+    }
+    g_assert_cmpuint(e.got[5], ==, 1000);
     g_assert_cmpuint(link_stats_drops(&upper->stats), ==, 0);
     link_del(upper);
-    user_fini(&u);
     link_del(lower);
 }
 
@@ -1520,17 +1690,22 @@ int main(int argc, char **argv)
     g_test_add_func("/vlink/neigh/gateway-stays", test_gateway_stays);
     g_test_add_func("/vlink/neigh/not-believed", test_not_believed);
     g_test_add_func("/vlink/neigh/arp", test_arp);
-    g_test_add_func("/vlink/neigh/arp-crossing", test_arp_crossing);
+    g_test_add_func("/vlink/neigh/arp/crossing", test_arp_crossing);
+    g_test_add_func("/vlink/neigh/arp/unasked", test_arp_unasked);
     g_test_add_func("/vlink/neigh/advert/incomplete", test_advert_incomplete);
     g_test_add_func("/vlink/neigh/advert/invalid", test_advert_invalid);
     g_test_add_func("/vlink/neigh/advert/known", test_advert_known);
     g_test_add_func("/vlink/neigh/source-option", test_source_option);
     g_test_add_func("/vlink/neigh/queue/full", test_queue_full);
     g_test_add_func("/vlink/neigh/queue/fair", test_queue_fair);
+    g_test_add_func("/vlink/neigh/queue/tie", test_queue_tie);
     g_test_add_func("/vlink/neigh/queue/bytes", test_queue_bytes);
     g_test_add_func("/vlink/neigh/flood", test_flood);
+    g_test_add_func("/vlink/neigh/budget", test_budget);
     g_test_add_func("/vlink/neigh/table-full", test_table_full);
     g_test_add_func("/vlink/neigh/table-full/stale", test_table_full_stale);
+    g_test_add_func("/vlink/neigh/table-full/unknown",
+                    test_table_full_unknown);
     add_both("busy/flush", test_busy_flush);
     add_both("busy/long", test_busy_long);
     add_both("busy/question", test_busy_question);
