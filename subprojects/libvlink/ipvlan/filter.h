@@ -5,7 +5,8 @@
  * sends it, as IN of the one that gets it.  First filter_begin(), then
  * filter_out() and filter_in() as they apply, and, when the packet has gone
  * where it was to go, filter_end().  A packet that is refused because somebody
- * is busy comes again and begins again.
+ * is busy comes again and begins again.  In between there may be other packets,
+ * answers to this one even, but no rule and no slave comes or goes.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,27 +14,49 @@
 #ifndef LIBVLINK_IPVLAN_FILTER_H
 #define LIBVLINK_IPVLAN_FILTER_H
 
-#include "ipvlan.h"
+#include "flow.h"
+#include "track.h"
 
-#define FILTER_MAX_FLOWS 65536      /* of a port */
+#define FILTER_MAX_FLOWS FLOW_MAX   /* of a port */
 
 typedef struct IpvlanPort IpvlanPort;
 typedef struct IpvlanSlave IpvlanSlave;
 
 /* Of a port; filter.c's own. */
 typedef struct Filter {
-    unsigned n;
+    GPtrArray *rules;           /* of IpvlanRule, in the order to be asked */
+    GPtrArray *slaves;          /* by FilterSlave.id; [0], the uplink: NULL */
+    uint32_t clock;             /* in FLOW_TICKs from 1 on, 0: to be read */
+    uint32_t work_tick;         /* when work runs, 0: it does not */
+    LinkWork *work;
+    uint8_t *whole;             /* for MatchView, once a rule needs it */
+    FlowTable flows;
 } Filter;
 
 /* Of a slave; filter.c's own. */
 typedef struct FilterSlave {
-    unsigned n;
+    uint16_t id;                /* 0: it is on no filter */
+    FlowPayer payer;
 } FilterSlave;
 
-/* What the filter knows of one packet. */
+/*
+ * What the filter knows of one packet.  Not to be zeroed: filter_begin()
+ * writes all that is read.
+ */
 typedef struct FilterPass {
     IpvlanSlave *from, *to;     /* NULL: the uplink */
-    unsigned n;                 /* the rest is filter.c's own */
+
+    /* the rest is filter.c's own */
+    IpvlanPort *port;
+    Flow *flow;                 /* that the packet is of, or NULL */
+    IpvlanRule *rule[2];        /* that accepts it for each end of the flow */
+    Track track;
+    uint32_t hash;
+    uint32_t epoch;             /* of the table when flow was found */
+    uint8_t state;              /* FlowState of flow, then */
+    uint8_t next;               /* and after this packet */
+    bool ruled;                 /* there are rules */
+    bool fresh;                 /* one was asked, and has accepted */
 } FilterPass;
 
 void filter_init(IpvlanPort *port);
@@ -60,7 +83,9 @@ IpvlanAction filter_in(FilterPass *pass, Packet *p);
 /* It has been sent: count it, and remember its flow. */
 void filter_end(FilterPass *pass, const Packet *p);
 
-/* Flows that are tracked. */
+/* Flows that are tracked, fragmented datagrams among them. */
 unsigned filter_flows(const IpvlanPort *port);
+/* Those of them that @slave pays for. */
+unsigned filter_slave_flows(const IpvlanSlave *slave);
 
 #endif

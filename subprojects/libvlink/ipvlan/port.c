@@ -128,6 +128,7 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
     addr_table_init(&port->addrs, lower->platform);
     broadcast_source_init(&port->external, port, NULL);
     neigh_init(port);
+    filter_init(port);
     return port;
 }
 
@@ -136,6 +137,7 @@ static void port_free(IpvlanPort *port)
     link_rx_handler_unregister(port->lower);
     neigh_destroy(port);
     broadcast_source_destroy(&port->external);
+    filter_destroy(port);
     port->lower->platform->work_free(port->expiry_work);
     port->lower->platform->work_free(port->clock_work);
     port->lower->platform->work_free(port->ra_work);
@@ -450,6 +452,7 @@ static int ipvlan_newlink(Link *link, const void *opaque, GError **err)
     slave->node.data = slave;
     g_queue_push_tail_link(&port->slaves, &slave->node);
     broadcast_source_init(&slave->broadcast, port, slave);
+    filter_add_slave(slave);
     if (slave->is_default) {
         port->default_slave = slave;
     }
@@ -466,6 +469,7 @@ static void ipvlan_dellink(Link *link)
 
     broadcast_source_destroy(&slave->broadcast);
     neigh_forget(slave);
+    filter_del_slave(slave);
     while (!g_queue_is_empty(&slave->fixed)) {
         ipvlan_disown(slave->fixed.head->data);
     }
@@ -534,7 +538,7 @@ bool ipvlan_port_info(const Link *lower, IpvlanPortInfo *info)
         .gateway4 = port->gateway4.family ? &port->gateway4 : NULL,
         .gateway6 = port->gateway6.family ? &port->gateway6 : NULL,
         .mtu = port->mtu, .ra = port->ra, .proxy_arp = port->proxy_arp,
-        .policy = port->policy,
+        .policy = port->policy, .flows = filter_flows(port),
     };
     return true;
 }
@@ -547,7 +551,7 @@ void ipvlan_slave_info(const Link *link, IpvlanSlaveInfo *info)
         .mac = slave->has_mac ? slave->mac : NULL,
         .learn = slave->learn, .max_addrs = slave->max_addrs,
         .is_default = slave->is_default, .contested = slave->contested,
-        .guard = slave->guard,
+        .guard = slave->guard, .flows = filter_slave_flows(slave),
     };
 }
 

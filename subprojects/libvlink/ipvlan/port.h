@@ -9,7 +9,10 @@
  *
  *      l3:         route.c     where to         neigh.c      on the uplink
  *                  answer.c    ARP, ND, RA      icmp.c       errors
- *                  fragment.c  of IPv4          filter.c     l3s, on flow.c
+ *                  fragment.c  of IPv4
+ *
+ *      l3s:        filter.c    rules, passes    match.c      what rules match
+ *                  flow.c      the flows        track.c      whose packets
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
