@@ -144,6 +144,14 @@ void ipvlan_foreach_addr(const Link *link,
                          void *opaque);
 
 /*
+ * The groups of which @link's guest has told that it is a member; those that
+ * go to everybody, as 224.0.0.x, are not among them.
+ */
+void ipvlan_foreach_group(const Link *link,
+                          void (*fn)(const IpAddr *group, void *opaque),
+                          void *opaque);
+
+/*
  * Own @prefix for good.  -EEXIST where another slave owns just this prefix,
  * or this slave does already; -ENOSPC at IPVLAN_TABLE_LIMIT.
  */

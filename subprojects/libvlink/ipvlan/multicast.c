@@ -119,31 +119,44 @@ static IpvlanSlave *reflected_sender(const BroadcastSource *source,
     return ipvlan_sender(port, p);
 }
 
-static bool wants(const IpvlanSlave *slave, const Packet *p)
+static bool wants(const IpvlanSlave *slave, const Packet *p,
+                  const GroupFrame *g)
 {
     const uint8_t *mac = packet_dst_mac(p);
 
     return slave->is_default || mac_is_broadcast(mac) ||
-           link_wants_group(slave->link, mac);
+           (link_wants_group(slave->link, mac) && group_wants(slave, g));
+}
+
+static void deliver(IpvlanSlave *slave, const Packet *p, const GroupFrame *g)
+{
+    uint64_t taken = slave->link->stats.rx_packets;
+    UNINITIALIZED Packet view;
+
+    packet_view(&view, p);
+    view.for_many = true;
+    ipvlan_deliver(slave, &view);
+    /* what waits for it may still be dropped */
+    if (g->kind == GROUP_QUERY && slave->link->stats.rx_packets != taken) {
+        group_asked(slave, g);
+    }
 }
 
 /* Returns how many slaves got the frame. */
 static unsigned fan_out(const BroadcastSource *source, const Packet *p)
 {
     const IpvlanSlave *sender = reflected_sender(source, p);
+    GroupFrame g;
     unsigned n = 0;
 
+    group_look(&g, source->port, p);
     for (GList *l = source->port->slaves.head; l; l = l->next) {
         IpvlanSlave *slave = l->data;
-        UNINITIALIZED Packet view;
 
-        if (slave == sender || !wants(slave, p)) {
-            continue;
+        if (slave != sender && wants(slave, p, &g)) {
+            deliver(slave, p, &g);
+            n++;
         }
-        packet_view(&view, p);
-        view.for_many = true;
-        ipvlan_deliver(slave, &view);
-        n++;
     }
     return n;
 }

@@ -470,6 +470,7 @@ static void ipvlan_dellink(Link *link)
     broadcast_source_destroy(&slave->broadcast);
     neigh_forget(slave);
     filter_del_slave(slave);
+    group_forget(slave);
     while (!g_queue_is_empty(&slave->fixed)) {
         ipvlan_disown(slave->fixed.head->data);
     }
@@ -490,6 +491,7 @@ static void ipvlan_dellink(Link *link)
 static void ipvlan_user_changed(Link *link)
 {
     guard_forget(link_priv(link));
+    group_forget(link_priv(link));
 }
 
 static void ipvlan_fill_info(const Link *link, GString *out)

@@ -57,7 +57,7 @@ struct IpvlanSlave {
     IpAddr probed;              /* asked for as a duplicate, not used yet */
     IpvlanGuard guard;
     GuardSlave guarded;
-    GroupMember member;
+    GroupMember member;         /* l2, l2-macnat */
     NeighSlave neigh;
     IcmpLimit icmp;
     FilterSlave filter;
@@ -81,7 +81,6 @@ struct IpvlanPort {
     int64_t expiry_at;          /* when expiry_work runs, 0: it does not */
     LinkWork *clock_work;
     uint64_t clock;             /* IPVLAN_TICK of now, 0: to be read */
-    Groups groups;              /* l2, l2-macnat */
     IpAddr gateway4, gateway6;  /* of family IP_NONE: there is none */
     uint32_t mtu;
     bool ra, proxy_arp;

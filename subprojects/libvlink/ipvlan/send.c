@@ -68,6 +68,7 @@ static SLOW_PATH LinkTx ipvlan_send_broadcast(IpvlanSlave *slave, Packet *p)
     if (owner && owner != slave) {
         return ipvlan_send_sibling(slave, owner, p);
     }
+    group_snoop(slave, p);
     packet_view(&out, p);
     tx = ipvlan_transmit(slave, &out);
     if (tx != LINK_TX_BUSY && port->flag == IPVLAN_BRIDGE &&
