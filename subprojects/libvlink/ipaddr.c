@@ -49,7 +49,7 @@ IpAddr ip_mask(const IpAddr *a, uint8_t len)
     return masked;
 }
 
-static bool ip_parse(const char *text, IpAddr *a)
+bool ip_parse(const char *text, IpAddr *a)
 {
     *a = (IpAddr) { .family = strchr(text, ':') ? IP_V6 : IP_V4 };
     return inet_pton(a->family == IP_V6 ? AF_INET6 : AF_INET, text, a->b) == 1;

@@ -99,6 +99,9 @@ IpAddr ip_link_local_from_mac(const uint8_t mac[ETHER_ADDR_LEN]);
 /* @a with the bits behind the first @len set to zero. */
 IpAddr ip_mask(const IpAddr *a, uint8_t len);
 
+/* Parse "ADDRESS", whoever it may belong to. */
+bool ip_parse(const char *text, IpAddr *a);
+
 /*
  * Parse "ADDRESS" or "ADDRESS/LENGTH".  False, with @err set to what is wrong
  * with "it", where it is neither, has host bits set, or can be owned by nobody.
