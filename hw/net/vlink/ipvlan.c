@@ -18,12 +18,19 @@
 /* The schema's enumerations and the library's are the same. */
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_MODE_L2 != IPVLAN_L2);
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_MODE_L2_MACNAT != IPVLAN_L2_MACNAT);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_MODE_L3 != IPVLAN_L3);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_MODE_L3S != IPVLAN_L3S);
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_FLAG_BRIDGE != IPVLAN_BRIDGE);
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_FLAG_PRIVATE != IPVLAN_PRIVATE);
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_FLAG_VEPA != IPVLAN_VEPA);
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_LEARN_OFF != IPVLAN_LEARN_OFF);
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_LEARN_DHCP != IPVLAN_LEARN_DHCP);
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_LEARN_ON != IPVLAN_LEARN_ON);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_GUARD_OFF != IPVLAN_GUARD_OFF);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_GUARD_ON != IPVLAN_GUARD_ON);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_GUARD_STRICT != IPVLAN_GUARD_STRICT);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_POLICY_ACCEPT != IPVLAN_POLICY_ACCEPT);
+QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_POLICY_DROP != IPVLAN_POLICY_DROP);
 
 static VlinkDriver ipvlan_driver = {
     .kind = "ipvlan",
@@ -35,9 +42,11 @@ typedef struct Parsed {
     IpvlanConfig config;
     IpvlanMode mode;
     IpvlanFlag flag;
+    IpvlanPolicy policy;
     uint8_t mac[ETHER_ADDR_LEN];
     uint8_t default_mac[ETHER_ADDR_LEN];
     GArray *addrs;              /* of IpPrefix */
+    GArray *gateways;           /* of IpAddr */
 } Parsed;
 
 static bool parse_mac(const char *text, uint8_t *mac, Error **errp)
@@ -61,6 +70,21 @@ static bool parse_addrs(strList *list, GArray *addrs, Error **errp)
             return false;
         }
         g_array_append_val(addrs, prefix);
+    }
+    return true;
+}
+
+static bool parse_gateways(strList *list, GArray *gateways, Error **errp)
+{
+    for (; list; list = list->next) {
+        IpAddr gateway;
+
+        if (!ip_parse(list->value, &gateway)) {
+            error_setg(errp, "gateway=%s: it is not an IPv4 or IPv6 address",
+                       list->value);
+            return false;
+        }
+        g_array_append_val(gateways, gateway);
     }
     return true;
 }
@@ -116,6 +140,39 @@ static bool parse_link(const NetdevIpvlanOptions *opts, VlinkOptions *vlink,
     return true;
 }
 
+/* A new port's, and only where it has one at all. */
+static uint32_t default_mtu(const NetdevIpvlanOptions *opts)
+{
+    bool routes = opts->has_mode && (opts->mode == NETDEV_IPVLAN_MODE_L3 ||
+                                     opts->mode == NETDEV_IPVLAN_MODE_L3S);
+
+    return routes && !vlink_find_lower(opts->master) ?
+           vlink_tap_mtu(opts->master, IPVLAN_MTU_MIN, IPVLAN_MTU_MAX) : 0;
+}
+
+/* mtu=0 is no value, although the library's config has it as "not given". */
+static bool parse_l3(const NetdevIpvlanOptions *opts, Parsed *parsed,
+                     Error **errp)
+{
+    IpvlanConfig *config = &parsed->config;
+
+    if (!parse_gateways(opts->gateway, parsed->gateways, errp) ||
+        !check_range("mtu", opts->has_mtu, opts->mtu, IPVLAN_MTU_MIN,
+                     IPVLAN_MTU_MAX, errp)) {
+        return false;
+    }
+    config->gateways = (const IpAddr *)parsed->gateways->data;
+    config->n_gateways = parsed->gateways->len;
+    config->mtu = opts->has_mtu ? opts->mtu : default_mtu(opts);
+    config->ra = opts->has_ra ? &opts->ra : NULL;
+    config->proxy_arp = opts->has_proxy_arp ? &opts->proxy_arp : NULL;
+    if (opts->has_policy) {
+        parsed->policy = (IpvlanPolicy)opts->policy;
+        config->policy = &parsed->policy;
+    }
+    return true;
+}
+
 static bool parse_port(const NetdevIpvlanOptions *opts, Parsed *parsed,
                        Error **errp)
 {
@@ -137,7 +194,7 @@ static bool parse_port(const NetdevIpvlanOptions *opts, Parsed *parsed,
     }
     vlink_default_mac(opts->master, parsed->default_mac);
     config->default_mac = parsed->default_mac;
-    return true;
+    return parse_l3(opts, parsed, errp);
 }
 
 static bool parse_slave(const NetdevIpvlanOptions *opts, Parsed *parsed,
@@ -150,8 +207,10 @@ static bool parse_slave(const NetdevIpvlanOptions *opts, Parsed *parsed,
     }
     config->addrs = (const IpPrefix *)parsed->addrs->data;
     config->n_addrs = parsed->addrs->len;
-    config->learn = opts->has_learn ? (IpvlanLearn)opts->learn :
-                    opts->addr ? IPVLAN_LEARN_OFF : IPVLAN_LEARN_ON;
+    config->learn = opts->has_learn ? (IpvlanLearn)opts->learn
+                                    : IPVLAN_LEARN_AUTO;
+    config->guard = opts->has_guard ? (IpvlanGuard)opts->guard
+                                    : IPVLAN_GUARD_AUTO;
     config->max_addrs = opts->has_max_addrs ? opts->max_addrs
                                             : IPVLAN_MAX_ADDRS;
     config->is_default = opts->q_default;
@@ -163,7 +222,8 @@ int net_init_ipvlan(const Netdev *netdev, const char *name,
 {
     const NetdevIpvlanOptions *opts = &netdev->u.ipvlan;
     g_autoptr(GArray) addrs = g_array_new(false, false, sizeof(IpPrefix));
-    Parsed parsed = { .addrs = addrs };
+    g_autoptr(GArray) gateways = g_array_new(false, false, sizeof(IpAddr));
+    Parsed parsed = { .addrs = addrs, .gateways = gateways };
     VlinkOptions vlink = {
         .id = name,
         .master = opts->master,

@@ -187,6 +187,14 @@ Link *vlink_next_lower(Link *after)
     return ep ? ep->link : NULL;
 }
 
+Link *vlink_find_lower(const char *master)
+{
+    NetClientState *nc = qemu_find_netdev(master);
+
+    return nc && !vlink_is_lower(nc) && nc->peer && vlink_is_lower(nc->peer) ?
+           to_queue(nc->peer)->ep->link : NULL;
+}
+
 const char *vlink_master_id(const Link *lower)
 {
     return lower_endpoint(lower)->master;

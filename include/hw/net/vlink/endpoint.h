@@ -49,6 +49,9 @@ Link *vlink_new(VlinkDriver *driver, const VlinkOptions *opts, Error **errp);
 /* The first lower link after @after, NULL for the first; NULL at the end. */
 Link *vlink_next_lower(Link *after);
 
+/* The lower link on the netdev @master, or NULL; not of one that is gone. */
+Link *vlink_find_lower(const char *master);
+
 /* The id of the netdev that @lower is, or was, on top of. */
 const char *vlink_master_id(const Link *lower);
 
@@ -60,5 +63,19 @@ extern const LinkPlatform vlink_platform;
  * time on this host for a machine of this name or UUID, and another elsewhere.
  */
 void vlink_default_mac(const char *master, uint8_t mac[ETHER_ADDR_LEN]);
+
+/*
+ * tap.c: the MTU of the tap that the netdev @master is, where it is known and
+ * from @min to @max; 0: not known.
+ */
+#ifdef CONFIG_LINUX
+uint32_t vlink_tap_mtu(const char *master, uint32_t min, uint32_t max);
+#else
+static inline uint32_t vlink_tap_mtu(const char *master, uint32_t min,
+                                     uint32_t max)
+{
+    return 0;
+}
+#endif
 
 #endif
