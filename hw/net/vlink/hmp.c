@@ -32,6 +32,14 @@ static void print_drops(Monitor *mon, const IpvlanStats *stats)
     }
 }
 
+/* "name value, name value", of which the first comma is yet to be skipped. */
+static void print_list(Monitor *mon, const char *indent, const GString *text)
+{
+    if (text->len) {
+        monitor_printf(mon, "%s%s\n", indent, text->str + strlen(", "));
+    }
+}
+
 /* What is as usual is left out. */
 static void print_shares(Monitor *mon, const IpvlanSlaveStatus *slave)
 {
@@ -52,9 +60,21 @@ static void print_shares(Monitor *mon, const IpvlanSlaveStatus *slave)
     if (slave->has_burst) {
         g_string_append_printf(text, ", burst %" PRIu64, slave->burst);
     }
-    if (text->len) {
-        monitor_printf(mon, "      %s\n", text->str + strlen(", "));
+    print_list(mon, "      ", text);
+}
+
+static void print_guard(Monitor *mon, const IpvlanSlaveStatus *slave)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    if (slave->guard != NETDEV_IPVLAN_GUARD_OFF) {
+        g_string_append_printf(text, ", guard %s",
+                               NetdevIpvlanGuard_str(slave->guard));
     }
+    if (slave->has_flows) {
+        g_string_append_printf(text, ", flows %u", slave->flows);
+    }
+    print_list(mon, "      ", text);
 }
 
 static void print_slave(Monitor *mon, const IpvlanSlaveStatus *slave)
@@ -62,6 +82,7 @@ static void print_slave(Monitor *mon, const IpvlanSlaveStatus *slave)
     print_row(mon, slave->id, slave->mac ?: "-", slave->link_up,
               slave->stats);
     print_shares(mon, slave);
+    print_guard(mon, slave);
     for (IpvlanAddressList *a = slave->addresses; a; a = a->next) {
         monitor_printf(mon, "      %s (%s", a->value->address,
                        IpvlanAddressOrigin_str(a->value->origin));
@@ -74,6 +95,32 @@ static void print_slave(Monitor *mon, const IpvlanSlaveStatus *slave)
     print_drops(mon, slave->stats);
 }
 
+/* --- a port that routes -------------------------------------------------- */
+
+static const char *on_off(bool on)
+{
+    return on ? "on" : "off";
+}
+
+static void print_router(Monitor *mon, const IpvlanPortStatus *port)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    if (!port->has_mtu) {
+        return;
+    }
+    for (strList *g = port->gateways; g; g = g->next) {
+        g_string_append_printf(text, ", gateway %s", g->value);
+    }
+    g_string_append_printf(text, ", mtu %u, ra %s, proxy-arp %s", port->mtu,
+                           on_off(port->ra), on_off(port->proxy_arp));
+    print_list(mon, "  ", text);
+    if (port->has_policy) {
+        monitor_printf(mon, "  policy %s, flows %u\n",
+                       NetdevIpvlanPolicy_str(port->policy), port->flows);
+    }
+}
+
 void hmp_info_ipvlan(Monitor *mon, const QDict *qdict)
 {
     g_autoptr(IpvlanPortStatusList) list = qmp_query_ipvlan(NULL);
@@ -84,6 +131,7 @@ void hmp_info_ipvlan(Monitor *mon, const QDict *qdict)
         monitor_printf(mon, "%s: mode %s, flag %s, backlog %u\n",
                        port->master, NetdevIpvlanMode_str(port->mode),
                        NetdevIpvlanFlag_str(port->flag), port->backlog);
+        print_router(mon, port);
         monitor_printf(mon, "  %-10s %-17s %-4s %8s %9s %8s %9s %5s\n",
                        "", "MAC", "link", "rx pkts", "rx bytes", "tx pkts",
                        "tx bytes", "drops");

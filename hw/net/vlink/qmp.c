@@ -66,7 +66,7 @@ static void fill_shares(const Link *link, IpvlanSlaveStatus *slave)
     slave->burst = rates->burst;
 }
 
-static IpvlanSlaveStatus *fill_slave(const Link *link)
+static IpvlanSlaveStatus *fill_slave(const Link *link, IpvlanMode mode)
 {
     IpvlanSlaveStatus *slave = g_new0(IpvlanSlaveStatus, 1);
     AddrWalk walk = {
@@ -81,13 +81,47 @@ static IpvlanSlaveStatus *fill_slave(const Link *link)
     slave->q_default = info.is_default;
     slave->learn = (NetdevIpvlanLearn)info.learn;
     slave->max_addrs = info.max_addrs;
+    slave->guard = (NetdevIpvlanGuard)info.guard;
     slave->contested = info.contested;
+    slave->has_flows = mode == IPVLAN_L3S;
+    slave->flows = info.flows;
     slave->rx_queue = link_rx_waiting(link);
     slave->rx_queue_max = link->rx.max;
     fill_shares(link, slave);
     slave->stats = fill_stats(link);
     ipvlan_foreach_addr(link, append_addr, &walk);
     return slave;
+}
+
+static strList *fill_gateways(const IpvlanPortInfo *info)
+{
+    const IpAddr *gateways[] = { info->gateway4, info->gateway6 };
+    strList *list = NULL, **tail = &list;
+    char text[IP_STR_MAX];
+
+    for (int i = 0; i < ARRAY_SIZE(gateways); i++) {
+        if (gateways[i]) {
+            QAPI_LIST_APPEND(tail, g_strdup(ip_format(gateways[i], text)));
+        }
+    }
+    return list;
+}
+
+static void fill_router(const IpvlanPortInfo *info, IpvlanPortStatus *port)
+{
+    port->has_gateways = port->has_mtu = port->has_ra = true;
+    port->has_proxy_arp = true;
+    port->gateways = fill_gateways(info);
+    port->mtu = info->mtu;
+    port->ra = info->ra;
+    port->proxy_arp = info->proxy_arp;
+}
+
+static void fill_filter(const IpvlanPortInfo *info, IpvlanPortStatus *port)
+{
+    port->has_policy = port->has_flows = true;
+    port->policy = (NetdevIpvlanPolicy)info->policy;
+    port->flows = info->flows;
 }
 
 static IpvlanPortStatus *fill_port(const Link *lower,
@@ -102,9 +136,15 @@ static IpvlanPortStatus *fill_port(const Link *lower,
     port->mac = qemu_mac_strdup_printf(info->mac);
     port->link_up = link_is_up(lower);
     port->backlog = info->backlog;
+    if (info->mode >= IPVLAN_L3) {
+        fill_router(info, port);
+    }
+    if (info->mode == IPVLAN_L3S) {
+        fill_filter(info, port);
+    }
     port->stats = fill_stats(lower);
     for (GList *l = lower->uppers.head; l; l = l->next) {
-        QAPI_LIST_APPEND(tail, fill_slave(l->data));
+        QAPI_LIST_APPEND(tail, fill_slave(l->data, info->mode));
     }
     return port;
 }
