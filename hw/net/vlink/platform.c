@@ -9,6 +9,7 @@
 #include "hw/net/vlink/endpoint.h"
 #include "libvlink/ipvlan/ipvlan.h"
 #include "qapi/error.h"
+#include "qapi/qapi-events-net.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
@@ -144,6 +145,8 @@ static bool traced(LinkEvent event)
         return trace_event_get_state_backends(TRACE_IPVLAN_EXPIRE);
     case LINK_EVENT_CONTEST:
         return trace_event_get_state_backends(TRACE_IPVLAN_CONTEST);
+    case LINK_EVENT_GUARD:
+        return trace_event_get_state_backends(TRACE_IPVLAN_GUARD);
     }
     return false;
 }
@@ -165,8 +168,37 @@ static void warn_foreign_mac(const Link *link, const Packet *p)
                 mac_format(port.mac, port_mac));
 }
 
+static void trace_guard(const LinkTrace *t, const char *addr)
+{
+    char frame[FRAME_STR_MAX];
+
+    packet_describe(t->packet, frame, sizeof(frame));
+    trace_ipvlan_guard(t->link->name, drop_reason_name(t->reason), addr ?: "",
+                       frame);
+}
+
+/* The library sees to it that there are not too many. */
+static void tell_guard(const LinkTrace *t)
+{
+    char addr[IP_STR_MAX], mac[MAC_STR_MAX];
+    const char *text = t->addr ? ip_prefix_format(t->addr, addr) : NULL;
+
+    /* It is counted as dropped, but not yet. */
+    qapi_event_send_ipvlan_guard(t->link->name, drop_reason_name(t->reason),
+                                 text,
+                                 mac_format(packet_src_mac(t->packet), mac),
+                                 t->link->stats.drops[t->reason] + 1);
+    if (traced(t->event)) {
+        trace_guard(t, text);
+    }
+}
+
 static void vlink_trace(const LinkTrace *t)
 {
+    if (t->event == LINK_EVENT_GUARD) {
+        tell_guard(t);
+        return;
+    }
     if (t->reason == DROP_FOREIGN_MAC) {
         warn_foreign_mac(t->link, t->packet);
     }
