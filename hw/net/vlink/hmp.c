@@ -121,6 +121,27 @@ static void print_router(Monitor *mon, const IpvlanPortStatus *port)
     }
 }
 
+static void print_neighbours(Monitor *mon, const IpvlanPortStatus *port)
+{
+    if (port->neighbours) {
+        monitor_printf(mon, "  %-26s %-17s %s\n", "neighbour", "MAC",
+                       "state");
+    }
+    for (IpvlanNeighbourList *l = port->neighbours; l; l = l->next) {
+        const IpvlanNeighbour *n = l->value;
+
+        monitor_printf(mon, "  %-26s %-17s %s", n->address, n->mac ?: "-",
+                       IpvlanNeighbourState_str(n->state));
+        if (n->gateway) {
+            monitor_printf(mon, ", gateway");
+        }
+        if (n->waiting) {
+            monitor_printf(mon, ", waiting %u", n->waiting);
+        }
+        monitor_printf(mon, "\n");
+    }
+}
+
 void hmp_info_ipvlan(Monitor *mon, const QDict *qdict)
 {
     g_autoptr(IpvlanPortStatusList) list = qmp_query_ipvlan(NULL);
@@ -140,5 +161,6 @@ void hmp_info_ipvlan(Monitor *mon, const QDict *qdict)
         for (IpvlanSlaveStatusList *s = port->slaves; s; s = s->next) {
             print_slave(mon, s->value);
         }
+        print_neighbours(mon, port);
     }
 }

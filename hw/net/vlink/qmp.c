@@ -11,6 +11,8 @@
 
 QEMU_BUILD_BUG_ON((int)IPVLAN_ADDRESS_ORIGIN_STATIC != IPVLAN_ORIGIN_STATIC);
 QEMU_BUILD_BUG_ON((int)IPVLAN_ADDRESS_ORIGIN_IP != IPVLAN_ORIGIN_IP);
+QEMU_BUILD_BUG_ON((int)IPVLAN_NEIGHBOUR_STATE_INCOMPLETE != NEIGH_INCOMPLETE);
+QEMU_BUILD_BUG_ON((int)IPVLAN_NEIGHBOUR_STATE_PROBE != NEIGH_PROBE);
 
 static IpvlanStats *fill_stats(const Link *link)
 {
@@ -93,6 +95,19 @@ static IpvlanSlaveStatus *fill_slave(const Link *link, IpvlanMode mode)
     return slave;
 }
 
+static void append_neigh(const IpvlanNeighInfo *info, void *opaque)
+{
+    IpvlanNeighbourList ***tail = opaque;
+    IpvlanNeighbour *n = g_new0(IpvlanNeighbour, 1);
+
+    n->address = g_strdup(ip_format(&info->addr, (char[IP_STR_MAX]) { }));
+    n->mac = info->mac ? qemu_mac_strdup_printf(info->mac) : NULL;
+    n->state = (IpvlanNeighbourState)info->state;
+    n->gateway = info->gateway;
+    n->waiting = info->waiting;
+    QAPI_LIST_APPEND(*tail, n);
+}
+
 static strList *fill_gateways(const IpvlanPortInfo *info)
 {
     const IpAddr *gateways[] = { info->gateway4, info->gateway6 };
@@ -107,14 +122,18 @@ static strList *fill_gateways(const IpvlanPortInfo *info)
     return list;
 }
 
-static void fill_router(const IpvlanPortInfo *info, IpvlanPortStatus *port)
+static void fill_router(const Link *lower, const IpvlanPortInfo *info,
+                        IpvlanPortStatus *port)
 {
+    IpvlanNeighbourList **tail = &port->neighbours;
+
     port->has_gateways = port->has_mtu = port->has_ra = true;
-    port->has_proxy_arp = true;
+    port->has_proxy_arp = port->has_neighbours = true;
     port->gateways = fill_gateways(info);
     port->mtu = info->mtu;
     port->ra = info->ra;
     port->proxy_arp = info->proxy_arp;
+    ipvlan_foreach_neigh(lower, append_neigh, &tail);
 }
 
 static void fill_filter(const IpvlanPortInfo *info, IpvlanPortStatus *port)
@@ -137,7 +156,7 @@ static IpvlanPortStatus *fill_port(const Link *lower,
     port->link_up = link_is_up(lower);
     port->backlog = info->backlog;
     if (info->mode >= IPVLAN_L3) {
-        fill_router(info, port);
+        fill_router(lower, info, port);
     }
     if (info->mode == IPVLAN_L3S) {
         fill_filter(info, port);
