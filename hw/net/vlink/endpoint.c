@@ -16,6 +16,12 @@ typedef struct Clients {
 
 /* --- whom the options name ----------------------------------------------- */
 
+static bool no_netdev(const char *option, const char *id, Error **errp)
+{
+    error_setg(errp, "%s=%s: there is no such netdev", option, id);
+    return false;
+}
+
 /* It may be in use by somebody else. */
 static bool find_netdev(const VlinkOptions *opts, const char *option,
                         const char *id, Clients *found, Error **errp)
@@ -29,8 +35,7 @@ static bool find_netdev(const VlinkOptions *opts, const char *option,
                                             NET_CLIENT_DRIVER_NIC,
                                             MAX_QUEUE_NUM);
     if (!found->n || vlink_is_lower(found->nc[0])) {
-        error_setg(errp, "%s=%s: there is no such netdev", option, id);
-        return false;
+        return no_netdev(option, id, errp);
     }
     return true;
 }
@@ -58,6 +63,17 @@ static bool find_master(VlinkDriver *driver, const VlinkOptions *opts,
     peer = master->nc[0]->peer;
     return !peer || peer->info == &driver->lower ||
            in_use("master", master->nc[0], errp);
+}
+
+bool vlink_check_master(const char *master, Error **errp)
+{
+    NetClientState *nc = qemu_find_netdev(master);
+
+    if (!nc || vlink_is_lower(nc)) {
+        return no_netdev("master", master, errp);
+    }
+    return !nc->peer || vlink_is_lower(nc->peer) ||
+           in_use("master", nc, errp);
 }
 
 static bool find_user_netdev(const VlinkOptions *opts, Clients *user,

@@ -142,6 +142,26 @@ static void print_neighbours(Monitor *mon, const IpvlanPortStatus *port)
     }
 }
 
+/* The expression may be long: it has a line of its own. */
+static void print_rules(Monitor *mon, const IpvlanPortStatus *port)
+{
+    if (port->rules) {
+        monitor_printf(mon, "  %-10s %5s %-10s %-4s %-6s %8s %9s\n", "rule",
+                       "prio", "slave", "dir", "action", "packets", "bytes");
+    }
+    for (IpvlanRuleStatusList *l = port->rules; l; l = l->next) {
+        const IpvlanRuleStatus *r = l->value;
+
+        monitor_printf(mon, "  %-10s %5u %-10s %-4s %-6s %8" PRIu64
+                       " %9" PRIu64 "\n", r->id, r->priority,
+                       r->slave ?: "-", IpvlanRuleDirection_str(r->direction),
+                       IpvlanRuleAction_str(r->action), r->packets, r->bytes);
+        if (*r->match) {
+            monitor_printf(mon, "      match %s\n", r->match);
+        }
+    }
+}
+
 void hmp_info_ipvlan(Monitor *mon, const QDict *qdict)
 {
     g_autoptr(IpvlanPortStatusList) list = qmp_query_ipvlan(NULL);
@@ -162,5 +182,6 @@ void hmp_info_ipvlan(Monitor *mon, const QDict *qdict)
             print_slave(mon, s->value);
         }
         print_neighbours(mon, port);
+        print_rules(mon, port);
     }
 }

@@ -5,9 +5,8 @@
  */
 
 #include "qemu/osdep.h"
-#include "hw/net/vlink/endpoint.h"
 #include "hw/net/vlink/ipvlan.h"
-#include "libvlink/ipvlan/ipvlan.h"
+#include "ipvlan-int.h"
 #include "net/util.h"
 #include "qapi/error.h"
 #include "qapi/qapi-types-net.h"
@@ -231,12 +230,22 @@ int net_init_ipvlan(const Netdev *netdev, const char *name,
         .peer = peer,
         .config = &parsed.config,
     };
+    Link *link;
 
     ipvlan_register();
     if (!parse_port(opts, &parsed, errp) ||
         !parse_slave(opts, &parsed, errp) ||
-        !parse_link(opts, &vlink, errp)) {
+        !parse_link(opts, &vlink, errp) ||
+        !ipvlan_rules_permit(opts->master, parsed.config.mode, errp)) {
         return -1;
     }
-    return vlink_new(&ipvlan_driver, &vlink, errp) ? 0 : -1;
+    link = vlink_new(&ipvlan_driver, &vlink, errp);
+    if (!link) {
+        return -1;
+    }
+    if (!ipvlan_rules_attach(link->lower, errp)) {
+        vlink_del(link);
+        return -1;
+    }
+    return 0;
 }

@@ -5,8 +5,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "hw/net/vlink/endpoint.h"
-#include "libvlink/ipvlan/ipvlan.h"
+#include "ipvlan-int.h"
 #include "qapi/qapi-commands-net.h"
 
 QEMU_BUILD_BUG_ON((int)IPVLAN_ADDRESS_ORIGIN_STATIC != IPVLAN_ORIGIN_STATIC);
@@ -136,11 +135,13 @@ static void fill_router(const Link *lower, const IpvlanPortInfo *info,
     ipvlan_foreach_neigh(lower, append_neigh, &tail);
 }
 
-static void fill_filter(const IpvlanPortInfo *info, IpvlanPortStatus *port)
+static void fill_filter(const Link *lower, const IpvlanPortInfo *info,
+                        IpvlanPortStatus *port)
 {
-    port->has_policy = port->has_flows = true;
+    port->has_policy = port->has_flows = port->has_rules = true;
     port->policy = (NetdevIpvlanPolicy)info->policy;
     port->flows = info->flows;
+    port->rules = ipvlan_rules_query(lower);
 }
 
 static IpvlanPortStatus *fill_port(const Link *lower,
@@ -159,7 +160,7 @@ static IpvlanPortStatus *fill_port(const Link *lower,
         fill_router(lower, info, port);
     }
     if (info->mode == IPVLAN_L3S) {
-        fill_filter(info, port);
+        fill_filter(lower, info, port);
     }
     port->stats = fill_stats(lower);
     for (GList *l = lower->uppers.head; l; l = l->next) {

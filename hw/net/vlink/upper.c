@@ -373,6 +373,13 @@ Link *vlink_link_of(NetClientState *nc)
     return nc->info->cleanup == upper_cleanup && q->ep ? q->ep->link : NULL;
 }
 
+void vlink_del(Link *link)
+{
+    VlinkEndpoint *ep = link_user_opaque(link);
+
+    qemu_del_net_client(&ep->queues[0]->nc);
+}
+
 static void set_info(VlinkEndpoint *ep, const VlinkOptions *opts)
 {
     g_autoptr(GString) info = g_string_new(NULL);

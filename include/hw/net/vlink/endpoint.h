@@ -46,11 +46,17 @@ typedef struct VlinkOptions {
  */
 Link *vlink_new(VlinkDriver *driver, const VlinkOptions *opts, Error **errp);
 
+/* Delete the netdev that is the user of @link, and @link with it. */
+void vlink_del(Link *link);
+
 /* The first lower link after @after, NULL for the first; NULL at the end. */
 Link *vlink_next_lower(Link *after);
 
 /* The lower link on the netdev @master, or NULL; not of one that is gone. */
 Link *vlink_find_lower(const char *master);
+
+/* Could the netdev @master have slaves, or has it?  @errp says why not. */
+bool vlink_check_master(const char *master, Error **errp);
 
 /* The id of the netdev that @lower is, or was, on top of. */
 const char *vlink_master_id(const Link *lower);
