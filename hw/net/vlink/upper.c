@@ -299,6 +299,9 @@ static void upper_peer_deleted(NetClientState *nc)
     for (unsigned i = 0; i < ep->n_queues; i++) {
         upper_sent(&ep->queues[i]->nc, 0);
     }
+    if (ep->link) {
+        link_user_changed(ep->link);
+    }
 }
 
 void vlink_upper_unlink(VlinkEndpoint *ep)
