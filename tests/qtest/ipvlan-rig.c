@@ -247,6 +247,21 @@ int64_t get_drops(QTestState *qts, const char *who, const char *reason)
 
 /* --- a QEMU with an uplink and guests on sockets -------------------------- */
 
+int run_qemu(const char *args, char **out, char **err)
+{
+    g_autofree char *command = g_strdup_printf("%s -nodefaults -display none "
+                                               "-machine none %s",
+                                               getenv("QTEST_QEMU_BINARY"),
+                                               args);
+    g_autoptr(GError) error = NULL;
+    int wait_status;
+
+    g_spawn_command_line_sync(command, out, err, &wait_status, &error);
+    g_assert_no_error(error);
+    g_assert(WIFEXITED(wait_status));
+    return WEXITSTATUS(wait_status);
+}
+
 static void wire_open(int *ours, int *theirs)
 {
     int sv[2];
@@ -474,7 +489,6 @@ void del(QTestState *qts, const char *id)
     qtest_qmp_assert_success(qts, "{ 'execute': 'netdev_del',"
                              "  'arguments': { 'id': %s } }", id);
 }
-
 
 Frame inbound(const char *ip, uint32_t tag)
 {

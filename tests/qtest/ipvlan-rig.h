@@ -102,6 +102,9 @@ typedef struct Rig {
     GString *args;
 } Rig;
 
+/* Run QEMU until it ends by itself; the exit code is the result. */
+int run_qemu(const char *args, char **out, char **err);
+
 /* An uplink, and nothing on it; rig_start() is to come. */
 Rig *rig_prepare(const char *machine);
 void rig_wire(Rig *rig, int wire, const char *id);

@@ -171,9 +171,94 @@ static const ErrorCase error_cases[] = {
       "burst=1073741825: it has to be between 1514 and 1073741824" },
     { "burst/alone", NULL, "'master': 'free', 'burst': 20000",
       "burst=20000: it needs tx-bps or rx-bps" },
+    { "mode/contradicts-l3", NULL, "'master': 'up0', 'mode': 'l3'",
+      "mode=l3 contradicts mode=l2-macnat of the slaves that 'up0' has" },
+    { "mode/l3-contradicts", NULL, "'master': 'router', 'mode': 'l3'",
+      "mode=l3 contradicts mode=l3s of the slaves that 'router' has" },
+    { "gateway/no-address", NULL,
+      "'master': 'free', 'mode': 'l3', 'gateway': [ 'x' ]",
+      "gateway=x: it is not an IPv4 or IPv6 address" },
+    { "gateway/empty", NULL,
+      "'master': 'free', 'mode': 'l3', 'gateway': [ '' ]",
+      "gateway=: it is not an IPv4 or IPv6 address" },
+    { "gateway/prefix", NULL,
+      "'master': 'free', 'mode': 'l3', 'gateway': [ '10.0.0.254/24' ]",
+      "gateway=10.0.0.254/24: it is not an IPv4 or IPv6 address" },
+    { "gateway/multicast", NULL,
+      "'master': 'free', 'mode': 'l3', 'gateway': [ '224.0.0.1' ]",
+      "gateway=224.0.0.1: it is not a unicast address of a host" },
+    { "gateway/multicast-v6", NULL,
+      "'master': 'free', 'mode': 'l3s', 'gateway': [ 'ff02::2' ]",
+      "gateway=ff02::2: it is not a unicast address of a host" },
+    { "gateway/unspecified", NULL,
+      "'master': 'free', 'mode': 'l3', 'gateway': [ '::' ]",
+      "gateway=::: it is not a unicast address of a host" },
+    { "gateway/two-v4", NULL, "'master': 'free', 'mode': 'l3', "
+      "'gateway': [ '10.0.0.1', 'fe80::1', '10.0.0.2' ]",
+      "gateway=10.0.0.2: there is one for IPv4 already, 10.0.0.1" },
+    { "gateway/two-v6", NULL, "'master': 'free', 'mode': 'l3', "
+      "'gateway': [ 'fe80::1', 'fe80::2' ]",
+      "gateway=fe80::2: there is one for IPv6 already, fe80::1" },
+    { "gateway/l2", NULL, "'master': 'free', 'gateway': [ '10.0.0.1' ]",
+      "gateway=10.0.0.1: that is for mode=l3 and mode=l3s, and the mode is "
+      "l2-macnat" },
+    { "gateway/slaves-in-l2", NULL,
+      "'master': 'up0', 'gateway': [ '10.0.0.1' ]",
+      "gateway=10.0.0.1: that is for mode=l3 and mode=l3s, and the mode is "
+      "l2-macnat" },
+    { "gateway/contradicts", NULL,
+      "'master': 'router', 'gateway': [ '10.0.0.1' ]",
+      "gateway=10.0.0.1 contradicts gateway=10.9.0.254 of the slaves that "
+      "'router' has" },
+    { "gateway/contradicts-none", NULL,
+      "'master': 'router', 'gateway': [ '10.9.0.254', 'fe80::1' ]",
+      "gateway=fe80::1 contradicts gateway=none of the slaves that "
+      "'router' has" },
+    { "mtu/0", NULL, "'master': 'free', 'mode': 'l3', 'mtu': 0",
+      "mtu=0: it has to be between 1280 and 65535" },
+    { "mtu/1279", NULL, "'master': 'free', 'mode': 'l3', 'mtu': 1279",
+      "mtu=1279: it has to be between 1280 and 65535" },
+    { "mtu/65536", NULL, "'master': 'free', 'mode': 'l3', 'mtu': 65536",
+      "mtu=65536: it has to be between 1280 and 65535" },
+    { "mtu/l2", NULL, "'master': 'free', 'mode': 'l2', 'mtu': 1500",
+      "mtu=1500: that is for mode=l3 and mode=l3s, and the mode is l2" },
+    { "mtu/contradicts", NULL, "'master': 'router', 'mtu': 1500",
+      "mtu=1500 contradicts mtu=1400 of the slaves that 'router' has" },
+    { "ra/text", NULL, "'master': 'free', 'mode': 'l3', 'ra': 'no'",
+      "Invalid parameter type for 'ra', expected: boolean" },
+    { "ra/l2", NULL, "'master': 'free', 'ra': true",
+      "ra=on: that is for mode=l3 and mode=l3s, and the mode is l2-macnat" },
+    { "ra/contradicts", NULL, "'master': 'router', 'ra': false",
+      "ra=off contradicts ra=on of the slaves that 'router' has" },
+    { "proxy-arp/l2", NULL, "'master': 'up0', 'proxy-arp': false",
+      "proxy-arp=off: that is for mode=l3 and mode=l3s, and the mode is "
+      "l2-macnat" },
+    { "proxy-arp/contradicts", NULL, "'master': 'router', 'proxy-arp': true",
+      "proxy-arp=on contradicts proxy-arp=off of the slaves that 'router' "
+      "has" },
+    { "policy/unknown", NULL,
+      "'master': 'free', 'mode': 'l3s', 'policy': 'maybe'",
+      "Parameter 'policy' does not accept value 'maybe'" },
+    { "policy/l2", NULL, "'master': 'free', 'policy': 'accept'",
+      "policy=accept: that is for mode=l3s, and the mode is l2-macnat" },
+    { "policy/l3", NULL, "'master': 'free', 'mode': 'l3', 'policy': 'drop'",
+      "policy=drop: that is for mode=l3s, and the mode is l3" },
+    { "policy/contradicts", NULL, "'master': 'router', 'policy': 'accept'",
+      "policy=accept contradicts policy=drop of the slaves that 'router' "
+      "has" },
+    { "learn/l3", NULL, "'master': 'free', 'mode': 'l3', 'learn': 'on'",
+      "learn=on: mode=l3 does not learn addresses, give them with addr=" },
+    { "learn/l3s", NULL, "'master': 'router', 'learn': 'dhcp'",
+      "learn=dhcp: mode=l3s does not learn addresses, give them with "
+      "addr=" },
+    { "guard/unknown", NULL, "'master': 'up0', 'guard': 'maybe'",
+      "Parameter 'guard' does not accept value 'maybe'" },
 };
 
-/* up0 with slaves, an unused netdev, and one that a hub port has. */
+/*
+ * up0 with slaves, a router with one, an unused netdev, and one that a hub
+ * port has.
+ */
 static Rig *errors_rig(void)
 {
     Rig *rig = rig_prepare("-machine none");
@@ -185,7 +270,10 @@ static Rig *errors_rig(void)
     rig_wire(rig, N1, "free");
     rig_wire(rig, N2, "hubbed");
     g_string_append(rig->args, " -netdev hubport,id=hp0,hubid=1,"
-                    "netdev=hubbed");
+                    "netdev=hubbed"
+                    " -netdev hubport,id=router,hubid=2"
+                    " -netdev ipvlan,id=r0,master=router,mode=l3s,mtu=1400,"
+                    "gateway=10.9.0.254,proxy-arp=off,policy=drop");
     rig_start(rig);
     return rig;
 }
@@ -240,22 +328,6 @@ static void test_error_nesting(void)
 
 /* --- the command line ---------------------------------------------------- */
 
-/* Run QEMU until it ends by itself; the exit code is the result. */
-static int run_qemu(const char *args, char **out, char **err)
-{
-    g_autofree char *command = g_strdup_printf("%s -nodefaults -display none "
-                                               "-machine none %s",
-                                               getenv("QTEST_QEMU_BINARY"),
-                                               args);
-    g_autoptr(GError) error = NULL;
-    int wait_status;
-
-    g_spawn_command_line_sync(command, out, err, &wait_status, &error);
-    g_assert_no_error(error);
-    g_assert(WIFEXITED(wait_status));
-    return WEXITSTATUS(wait_status);
-}
-
 #define HUB "-netdev hubport,id=free,hubid=1 "
 
 static const struct {
@@ -291,6 +363,14 @@ static const struct {
       "burst=2147483648: it has to be between 1514 and 1073741824" },
     { "unknown-option", HUB "-netdev ipvlan,id=n0,master=free,colour=red",
       "Invalid parameter 'colour'" },
+    { "two-gateways", HUB "-netdev ipvlan,id=n0,master=free,mode=l3,"
+      "gateway=10.0.0.1,gateway=2001:db8::1,gateway=2001:db8::2",
+      "gateway=2001:db8::2: there is one for IPv6 already, 2001:db8::1" },
+    { "policy-without-filter", HUB
+      "-netdev ipvlan,id=n0,master=free,mode=l3,policy=drop",
+      "policy=drop: that is for mode=l3s, and the mode is l3" },
+    { "ra-is-no-bool", HUB "-netdev ipvlan,id=n0,master=free,mode=l3,ra=1",
+      "Parameter 'ra' expects 'on' or 'off'" },
     { "hub-and-netdev", HUB "-netdev hubport,id=more,hubid=2 "
       "-net ipvlan,id=n0,master=free,netdev=more",
       "netdev=more: -net attaches 'n0' to a hub already" },
@@ -1618,6 +1698,7 @@ static void test_info_ipvlan(void)
         "      dropped: 1 to-itself\r\n"
         "  n1         -                 up          1        42        0"
         "         0     0\r\n"
+        "      guard on\r\n"
         "      10.1.0.0/16 (static)\r\n"
         "      2001:db8::/64 (static)\r\n");
     rig_free(rig);
