@@ -1,0 +1,837 @@
+/*
+ * QTest testcase for -netdev ipvlan that routes, filters and guards
+ *
+ * What can be asked of it, rules as objects, events, and where frames go.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <net/if.h>
+#include <linux/if_tun.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include "qapi/error.h"
+#include "qemu/timer.h"
+#include "qobject/qjson.h"
+#include "ipvlan-rig.h"
+
+static void step(Rig *rig, int64_t seconds)
+{
+    qtest_clock_step(rig->qts, seconds * NANOSECONDS_PER_SECOND);
+}
+
+/* --- what can be asked ---------------------------------------------------- */
+
+static const char *const l3_keys[] = {
+    "0.mtu", "0.ra", "0.proxy-arp",
+};
+
+static const char *const l3s_keys[] = {
+    "0.policy", "0.flows", "0.slaves.0.flows",
+};
+
+static void assert_keys(QTestState *qts, bool l3, bool l3s)
+{
+    for (int i = 0; i < ARRAY_SIZE(l3_keys); i++) {
+        g_test_message("%s", l3_keys[i]);
+        g_assert_cmpint(has(qts, l3_keys[i]), ==, l3);
+    }
+    for (int i = 0; i < ARRAY_SIZE(l3s_keys); i++) {
+        g_test_message("%s", l3s_keys[i]);
+        g_assert_cmpint(has(qts, l3s_keys[i]), ==, l3s);
+    }
+}
+
+static void test_query_l2(void)
+{
+    Rig *rig = rig_new("mode=l2", "", NULL);
+
+    assert_keys(rig->qts, false, false);
+    assert_str(rig->qts, "0.slaves.0.guard", "off");
+    rig_free(rig);
+}
+
+static void test_query_l3(void)
+{
+    Rig *rig = rig_new("mode=l3", "", NULL);
+
+    assert_str(rig->qts, "0.mode", "l3");
+    assert_keys(rig->qts, true, false);
+    g_assert_false(has(rig->qts, "0.gateways.0"));
+    g_assert_false(has(rig->qts, "0.neighbours.0.address"));
+    g_assert_cmpint(get_int(rig->qts, "0.mtu"), ==, 1500);
+    g_assert_true(get_bool(rig->qts, "0.ra"));
+    g_assert_true(get_bool(rig->qts, "0.proxy-arp"));
+    assert_str(rig->qts, "0.slaves.0.learn", "off");
+    assert_str(rig->qts, "0.slaves.0.guard", "on");
+    rig_free(rig);
+}
+
+static void test_query_l3s(void)
+{
+    Rig *rig = rig_new("mode=l3s", "", NULL);
+
+    assert_str(rig->qts, "0.mode", "l3s");
+    assert_keys(rig->qts, true, true);
+    assert_str(rig->qts, "0.policy", "accept");
+    g_assert_cmpint(get_int(rig->qts, "0.flows"), ==, 0);
+    g_assert_false(has(rig->qts, "0.rules.0.id"));
+    rig_free(rig);
+}
+
+/* All that there is, and a slave that repeats it. */
+static void test_query_options(void)
+{
+    Rig *rig = rig_new("mode=l3s,gateway=fe80::1,gateway=10.0.0.254,mtu=9000,"
+                       "ra=off,proxy-arp=off,policy=drop,learn=off,"
+                       "flag=private", "addr=" IP_A ",guard=strict",
+                       "addr=" IP_B ",guard=off", NULL);
+
+    add(rig->qts, "n2", "'master': 'up0', 'mode': 'l3s', "
+        "'gateway': [ 'fe80::1' ], 'mtu': 9000, 'ra': false, "
+        "'proxy-arp': false, 'policy': 'drop', 'learn': 'off', "
+        "'flag': 'private', 'guard': 'on'");
+    assert_str(rig->qts, "0.flag", "private");
+    assert_str(rig->qts, "0.gateways.0", "10.0.0.254");
+    assert_str(rig->qts, "0.gateways.1", "fe80::1");
+    g_assert_cmpint(get_int(rig->qts, "0.mtu"), ==, 9000);
+    g_assert_false(get_bool(rig->qts, "0.ra"));
+    g_assert_false(get_bool(rig->qts, "0.proxy-arp"));
+    assert_str(rig->qts, "0.policy", "drop");
+    assert_str(rig->qts, "0.slaves.0.guard", "strict");
+    assert_str(rig->qts, "0.slaves.1.guard", "off");
+    assert_str(rig->qts, "0.slaves.2.guard", "on");
+    rig_free(rig);
+}
+
+/* On where what the guest says is not what the slave owns. */
+static void test_query_guard(void)
+{
+    Rig *rig = rig_new("", "", "addr=" IP_B, "learn=dhcp", NULL);
+
+    add(rig->qts, "n3", "'master': 'up0', 'learn': 'off'");
+    add(rig->qts, "n4", "'master': 'up0', 'learn': 'on', "
+        "'addr': [ '" IP_A "' ]");
+    add(rig->qts, "n5", "'master': 'up0', 'guard': 'strict'");
+    assert_str(rig->qts, "0.slaves.0.guard", "off");
+    assert_str(rig->qts, "0.slaves.1.guard", "on");
+    assert_str(rig->qts, "0.slaves.2.guard", "on");
+    assert_str(rig->qts, "0.slaves.3.guard", "on");
+    assert_str(rig->qts, "0.slaves.4.guard", "off");
+    assert_str(rig->qts, "0.slaves.5.guard", "strict");
+    assert_str(rig->qts, "0.slaves.5.learn", "on");
+    rig_free(rig);
+}
+
+static void test_info(void)
+{
+    Rig *rig = rig_new("mode=l3s,gateway=10.0.0.254,policy=drop",
+                       "addr=" IP_A ",guard=strict", NULL);
+    g_autofree char *text = NULL;
+
+    qtest_qmp_assert_success(rig->qts, "{ 'execute': 'object-add',"
+        "  'arguments': { 'qom-type': 'ipvlan-rule', 'id': 'ssh',"
+        "    'master': 'up0', 'slave': 'n0', 'priority': 3,"
+        "    'direction': 'in', 'match': 'tcp dst port 22',"
+        "    'action': 'accept' } }");
+    qtest_qmp_assert_success(rig->qts, "{ 'execute': 'object-add',"
+        "  'arguments': { 'qom-type': 'ipvlan-rule', 'id': 'rest',"
+        "    'master': 'up0', 'action': 'reject' } }");
+    text = qtest_hmp(rig->qts, "info ipvlan");
+    g_assert_cmpstr(text, ==,
+        "up0: mode l3s, flag bridge, backlog 0\r\n"
+        "  gateway 10.0.0.254, mtu 1500, ra on, proxy-arp on\r\n"
+        "  policy drop, flows 0\r\n"
+        "             MAC               link  rx pkts  rx bytes  tx pkts"
+        "  tx bytes drops\r\n"
+        "  up0        02:00:00:00:00:01 up          0         0        0"
+        "         0     0\r\n"
+        "  n0         -                 up          0         0        0"
+        "         0     0\r\n"
+        "      guard strict, flows 0\r\n"
+        "      10.0.0.1 (static)\r\n"
+        "  rule        prio slave      dir  action  packets     bytes\r\n"
+        "  ssh            3 n0         in   accept        0         0\r\n"
+        "      match tcp dst port 22\r\n"
+        "  rest        1000 -          both reject        0         0\r\n");
+    rig_free(rig);
+}
+
+/* --- the MTU of a tap ----------------------------------------------------- */
+
+/* A tap with @mtu here, whose name is chosen where @ifr has none; -1: no. */
+static int make_tap(struct ifreq *ifr, int mtu)
+{
+    int fd = open("/dev/net/tun", O_RDWR);
+    int sock = socket(AF_INET, SOCK_DGRAM, 0);
+
+    ifr->ifr_flags = IFF_TAP | IFF_NO_PI;
+    if (fd < 0 || ioctl(fd, TUNSETIFF, ifr) < 0) {
+        goto fail;
+    }
+    ifr->ifr_mtu = mtu;
+    if (ioctl(sock, SIOCSIFMTU, ifr) < 0) {
+        goto fail;
+    }
+    close(sock);
+    return fd;
+
+fail:
+    close(sock);
+    close(fd);
+    return -1;
+}
+
+static void assert_tap_mtu(int fd, const char *options, int64_t expected)
+{
+    QTestState *qts = qtest_initf("-nodefaults -machine none "
+                                  "-netdev tap,id=up0,fd=%d,vhost=off "
+                                  "-netdev ipvlan,id=n0,master=up0,%s", fd,
+                                  options);
+
+    g_assert_cmpint(get_int(qts, "0.mtu"), ==, expected);
+    qtest_quit(qts);
+}
+
+static void test_tap_mtu(void)
+{
+    struct ifreq ifr = { 0 };
+    int fd = make_tap(&ifr, 1400);
+    QTestState *qts;
+
+    if (fd < 0) {
+        g_test_skip("no rights to make a tap");
+        return;
+    }
+    assert_tap_mtu(fd, "mode=l3", 1400);
+    assert_tap_mtu(fd, "mode=l3s,mtu=1300", 1300);
+
+    /* no matter to those who do not route, nor to whom the port is made */
+    qts = qtest_initf("-nodefaults -machine none "
+                      "-netdev tap,id=up0,fd=%d,vhost=off "
+                      "-netdev ipvlan,id=n0,master=up0 "
+                      "-netdev hubport,id=up1,hubid=1", fd);
+    g_assert_false(has(qts, "0.mtu"));
+    del(qts, "n0");
+    add(qts, "n0", "'master': 'up0', 'mode': 'l3', 'mtu': 1500");
+    add(qts, "n1", "'master': 'up0', 'mode': 'l3'");
+    g_assert_cmpint(get_int(qts, "0.mtu"), ==, 1500);
+    add(qts, "n2", "'master': 'up1', 'mode': 'l3'");
+    g_assert_cmpint(get_int(qts, "1.mtu"), ==, 1500);
+    qtest_quit(qts);
+    close(fd);
+}
+
+/* What no router may have is not the default either. */
+static void test_tap_small_mtu(void)
+{
+    struct ifreq ifr = { 0 };
+    int fd = make_tap(&ifr, 1279);
+
+    if (fd < 0) {
+        g_test_skip("no rights to make a tap");
+        return;
+    }
+    assert_tap_mtu(fd, "mode=l3", 1500);
+    close(fd);
+}
+
+/* The tap is elsewhere, and what has its name here is another one. */
+static void test_tap_elsewhere(void)
+{
+    struct ifreq ifr = { 0 };
+    int here = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    int other = make_tap(&ifr, 1400);
+    int fd = -1;
+
+    if (other >= 0 && unshare(CLONE_NEWNET) == 0) {
+        fd = make_tap(&ifr, 1300);
+        g_assert_cmpint(setns(here, CLONE_NEWNET), ==, 0);
+    }
+    if (fd < 0) {
+        g_test_skip("no rights to make taps and namespaces");
+    } else {
+        assert_tap_mtu(fd, "mode=l3", 1500);
+        assert_tap_mtu(other, "mode=l3", 1400);
+        close(other);
+        assert_tap_mtu(fd, "mode=l3", 1500);
+        other = -1;
+        close(fd);
+    }
+    if (other >= 0) {
+        close(other);
+    }
+    close(here);
+}
+
+/* --- rules ---------------------------------------------------------------- */
+
+static QDict *rule_request(QTestState *qts, const char *id,
+                           const char *options)
+{
+    g_autofree char *json = g_strdup_printf(
+        "{ 'qom-type': 'ipvlan-rule', 'id': '%s', %s }", id, options);
+
+    return qtest_qmp(qts, "{ 'execute': 'object-add', 'arguments': %p }",
+                     qobject_from_json(json, &error_abort));
+}
+
+static void rule_add(QTestState *qts, const char *id, const char *options)
+{
+    QDict *rsp = rule_request(qts, id, options);
+
+    g_assert(qdict_haskey(rsp, "return"));
+    qobject_unref(rsp);
+}
+
+static void rule_fails(QTestState *qts, const char *id, const char *options,
+                       const char *desc)
+{
+    QDict *rsp = rule_request(qts, id, options);
+
+    g_assert(qdict_haskey(rsp, "error"));
+    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"),
+                    ==, desc);
+    qobject_unref(rsp);
+}
+
+static void rule_del(QTestState *qts, const char *id)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'object-del',"
+                             "  'arguments': { 'id': %s } }", id);
+}
+
+/* The rules of @port, "id id id". */
+static void assert_rules(QTestState *qts, int port, const char *expected)
+{
+    QDict *flat = status(qts);
+    g_autoptr(GString) ids = g_string_new(NULL);
+
+    for (int i = 0; ; i++) {
+        g_autofree char *key = g_strdup_printf("%d.rules.%d.id", port, i);
+
+        if (!qdict_haskey(flat, key)) {
+            break;
+        }
+        g_string_append_printf(ids, "%s%s", i ? " " : "",
+                               qdict_get_str(flat, key));
+    }
+    qobject_unref(flat);
+    g_assert_cmpstr(ids->str, ==, expected);
+}
+
+static void add_hubport(QTestState *qts, const char *id, int hub)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'netdev_add', 'arguments': {"
+                             "  'type': 'hubport', 'id': %s, 'hubid': %d } }",
+                             id, hub);
+}
+
+typedef struct RuleError {
+    const char *name;
+    const char *options;
+    const char *desc;
+} RuleError;
+
+static const RuleError rule_errors[] = {
+    { "no-master", "'action': 'drop'", "Parameter 'master' is missing" },
+    { "no-action", "'master': 'up0'", "Parameter 'action' is missing" },
+    { "unknown-option", "'master': 'up0', 'action': 'drop', 'nope': 1",
+      "Parameter 'nope' is unexpected" },
+    { "unknown-master", "'master': 'nope', 'action': 'drop'",
+      "master=nope: there is no such netdev" },
+    { "the-port's-client", "'master': 'up0/ipvlan', 'action': 'drop'",
+      "master=up0/ipvlan: there is no such netdev" },
+    { "master-in-use", "'master': 'hubbed', 'action': 'drop'",
+      "master=hubbed: it is in use by hub 'hp0'" },
+    { "mode-l3", "'master': 'router', 'action': 'drop'",
+      "master=router: rules need mode=l3s, and its mode is l3" },
+    { "mode-l2", "'master': 'switch', 'action': 'drop'",
+      "master=switch: rules need mode=l3s, and its mode is l2-macnat" },
+    { "unknown-slave", "'master': 'up0', 'action': 'drop', 'slave': 'nope'",
+      "slave=nope: 'up0' has no such slave" },
+    { "another-master's-slave",
+      "'master': 'up0', 'action': 'drop', 'slave': 'r0'",
+      "slave=r0: 'up0' has no such slave" },
+    { "slave-to-come", "'master': 'free', 'action': 'drop', 'slave': 'n9'",
+      "slave=n9: 'free' has no such slave" },
+    { "priority/65536",
+      "'master': 'up0', 'action': 'drop', 'priority': 65536",
+      "priority=65536: it has to be between 0 and 65535" },
+    { "priority/negative",
+      "'master': 'up0', 'action': 'drop', 'priority': -1",
+      "Parameter 'priority' expects uint32_t" },
+    { "direction", "'master': 'up0', 'action': 'drop', 'direction': 'up'",
+      "Parameter 'direction' does not accept value 'up'" },
+    { "action", "'master': 'up0', 'action': 'forward'",
+      "Parameter 'action' does not accept value 'forward'" },
+    { "match", "'master': 'up0', 'action': 'drop', "
+      "'match': 'tcp dst prot 22'",
+      "match=tcp dst prot 22: syntax error" },
+};
+
+#define NETDEVS                                                             \
+    "-netdev hubport,id=up0,hubid=1 -netdev hubport,id=router,hubid=2 "     \
+    "-netdev hubport,id=switch,hubid=3 -netdev hubport,id=free,hubid=4 "    \
+    "-netdev hubport,id=hubbed,hubid=5 "                                    \
+    "-netdev hubport,id=hp0,hubid=6,netdev=hubbed "                         \
+    "-netdev ipvlan,id=n0,master=up0,mode=l3s "                             \
+    "-netdev ipvlan,id=n1,master=up0 "                                      \
+    "-netdev ipvlan,id=r0,master=router,mode=l3 "                           \
+    "-netdev ipvlan,id=w0,master=switch "
+
+static QTestState *rules_init(const char *args)
+{
+    return qtest_initf("-nodefaults -machine none " NETDEVS "%s", args);
+}
+
+static void test_rule_error(const void *data)
+{
+    const RuleError *e = data;
+    QTestState *qts = rules_init("");
+    g_autofree char *before = status_text(qts), *after = NULL;
+
+    rule_fails(qts, "r1", e->options, e->desc);
+    after = status_text(qts);
+    g_assert_cmpstr(before, ==, after);
+
+    /* the name is free */
+    rule_add(qts, "r1", "'master': 'up0', 'action': 'drop'");
+    assert_rules(qts, 0, "r1");
+    qtest_quit(qts);
+}
+
+static void test_rule_defaults(void)
+{
+    QTestState *qts = rules_init("");
+
+    rule_add(qts, "r1", "'master': 'up0', 'action': 'drop'");
+    assert_str(qts, "0.rules.0.action", "drop");
+    assert_str(qts, "0.rules.0.direction", "both");
+    assert_str(qts, "0.rules.0.match", "");
+    g_assert_cmpint(get_int(qts, "0.rules.0.priority"), ==, 1000);
+    g_assert_cmpint(get_int(qts, "0.rules.0.packets"), ==, 0);
+    g_assert_cmpint(get_int(qts, "0.rules.0.bytes"), ==, 0);
+    g_assert_false(has(qts, "0.rules.0.slave"));
+    qtest_quit(qts);
+}
+
+static void test_rule_options(void)
+{
+    QTestState *qts = rules_init("");
+
+    rule_add(qts, "r1", "'master': 'up0', 'slave': 'n1', 'priority': 65535, "
+             "'direction': 'in', 'match': 'udp or ip6', 'action': 'reject'");
+    rule_add(qts, "r2", "'master': 'up0', 'priority': 0, "
+             "'direction': 'out', 'match': '', 'action': 'accept'");
+    assert_rules(qts, 0, "r2 r1");
+    assert_str(qts, "0.rules.0.action", "accept");
+    assert_str(qts, "0.rules.0.direction", "out");
+    g_assert_cmpint(get_int(qts, "0.rules.0.priority"), ==, 0);
+    assert_str(qts, "0.rules.1.slave", "n1");
+    assert_str(qts, "0.rules.1.action", "reject");
+    assert_str(qts, "0.rules.1.direction", "in");
+    assert_str(qts, "0.rules.1.match", "udp or ip6");
+    g_assert_cmpint(get_int(qts, "0.rules.1.priority"), ==, 65535);
+    qtest_quit(qts);
+}
+
+/* As they are asked: equal ones in the order in which they were made. */
+static void test_rule_order(void)
+{
+    QTestState *qts = rules_init("");
+
+    rule_add(qts, "a", "'master': 'up0', 'action': 'drop'");
+    rule_add(qts, "b", "'master': 'up0', 'action': 'drop', 'priority': 5");
+    rule_add(qts, "c", "'master': 'up0', 'action': 'drop'");
+    rule_add(qts, "d", "'master': 'up0', 'action': 'drop', 'priority': 5");
+    rule_add(qts, "e", "'master': 'up0', 'action': 'drop', 'priority': 0");
+    assert_rules(qts, 0, "e b d a c");
+    rule_del(qts, "b");
+    rule_del(qts, "a");
+    assert_rules(qts, 0, "e d c");
+    rule_add(qts, "a", "'master': 'up0', 'action': 'drop'");
+    rule_add(qts, "b", "'master': 'up0', 'action': 'drop', 'priority': 5");
+    assert_rules(qts, 0, "e d b c a");
+    qtest_quit(qts);
+}
+
+/* One that exists can be looked at, and not be changed. */
+static void test_rule_fixed(void)
+{
+    static const char *const sets[] = {
+        "{ 'property': 'master', 'value': 'free' }",
+        "{ 'property': 'slave', 'value': 'n1' }",
+        "{ 'property': 'match', 'value': 'udp' }",
+        "{ 'property': 'priority', 'value': 1 }",
+        "{ 'property': 'direction', 'value': 'in' }",
+        "{ 'property': 'action', 'value': 'accept' }",
+    };
+    QTestState *qts = rules_init("");
+    QDict *rsp;
+
+    rule_add(qts, "r1", "'master': 'up0', 'slave': 'n0', 'match': 'tcp', "
+             "'action': 'drop'");
+    for (int i = 0; i < ARRAY_SIZE(sets); i++) {
+        QDict *args = qobject_to(QDict, qobject_from_json(sets[i],
+                                                          &error_abort));
+        g_autofree char *desc = g_strdup_printf(
+            "%s: a rule cannot be changed, delete it and make another one",
+            qdict_get_str(args, "property"));
+
+        qdict_put_str(args, "path", "/objects/r1");
+        rsp = qtest_qmp(qts, "{ 'execute': 'qom-set', 'arguments': %p }",
+                        args);
+        g_assert(qdict_haskey(rsp, "error"));
+        g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"),
+                        ==, desc);
+        qobject_unref(rsp);
+    }
+    rsp = qtest_qmp(qts, "{ 'execute': 'qom-get', 'arguments': {"
+                    "  'path': '/objects/r1', 'property': 'match' } }");
+    g_assert_cmpstr(qdict_get_str(rsp, "return"), ==, "tcp");
+    qobject_unref(rsp);
+    assert_str(qts, "0.rules.0.slave", "n0");
+    assert_str(qts, "0.rules.0.action", "drop");
+    qtest_quit(qts);
+}
+
+/* Made before there is a port; it is for the next one, each time. */
+static void test_rule_waits(void)
+{
+    QTestState *qts = qtest_init("-nodefaults -machine none");
+    g_autofree char *text = NULL;
+
+    add_hubport(qts, "up0", 1);
+    add_hubport(qts, "up1", 2);
+    rule_add(qts, "r1", "'master': 'up0', 'action': 'drop'");
+    rule_add(qts, "other", "'master': 'up1', 'action': 'drop'");
+    text = status_text(qts);
+    g_assert_cmpstr(text, ==, "[]");
+
+    /* it must not be without effect */
+    add_fails(qts, "n0", "'master': 'up0'",
+              "mode=l2-macnat: ipvlan-rule 'r1' is for 'up0', and needs "
+              "mode=l3s");
+    add_fails(qts, "n0", "'master': 'up0', 'mode': 'l3'",
+              "mode=l3: ipvlan-rule 'r1' is for 'up0', and needs mode=l3s");
+
+    for (int i = 0; i < 3; i++) {
+        add(qts, "n0", "'master': 'up0', 'mode': 'l3s'");
+        assert_rules(qts, 0, i ? "r1 r2" : "r1");
+        if (!i) {
+            rule_add(qts, "r2", "'master': 'up0', 'slave': 'n0', "
+                     "'action': 'accept'");
+        }
+        /* a later slave's mode is the port's */
+        add(qts, "n1", "'master': 'up0'");
+        del(qts, "n0");
+        assert_rules(qts, 0, "r1 r2");
+        add(qts, "n0", "'master': 'up0'");
+        assert_rules(qts, 0, "r1 r2");
+        del(qts, "n1");
+        del(qts, "n0");
+    }
+    rule_del(qts, "r1");
+    rule_del(qts, "r2");
+    add(qts, "n0", "'master': 'up0'");
+    add_fails(qts, "n1", "'master': 'up1'",
+              "mode=l2-macnat: ipvlan-rule 'other' is for 'up1', and needs "
+              "mode=l3s");
+    add(qts, "n1", "'master': 'up1', 'mode': 'l3s'");
+    assert_rules(qts, 1, "other");
+    qtest_quit(qts);
+}
+
+/* Another master of that name comes while slaves hold on to the first. */
+static void test_rule_new_master(void)
+{
+    QTestState *qts = qtest_init("-nodefaults -machine none");
+
+    add_hubport(qts, "up0", 1);
+    add(qts, "old", "'master': 'up0', 'mode': 'l3s'");
+    rule_add(qts, "r1", "'master': 'up0', 'action': 'drop'");
+    rule_add(qts, "r2", "'master': 'up0', 'slave': 'old', "
+             "'match': 'tcp', 'action': 'drop'");
+    del(qts, "up0");
+    assert_rules(qts, 0, "r1 r2");
+    rule_fails(qts, "r3", "'master': 'up0', 'action': 'drop'",
+               "master=up0: there is no such netdev");
+
+    add_hubport(qts, "up0", 1);
+    rule_add(qts, "r3", "'master': 'up0', 'action': 'drop'");
+    assert_rules(qts, 0, "r1 r2");
+    add(qts, "new", "'master': 'up0', 'mode': 'l3s'");
+    assert_rules(qts, 0, "");
+    assert_rules(qts, 1, "r1 r2 r3");
+    rule_add(qts, "r4", "'master': 'up0', 'action': 'drop'");
+    assert_rules(qts, 0, "");
+    assert_rules(qts, 1, "r1 r2 r3 r4");
+    del(qts, "old");
+    assert_rules(qts, 0, "r1 r2 r3 r4");
+    del(qts, "new");
+    rule_del(qts, "r1");
+    add(qts, "new", "'master': 'up0', 'mode': 'l3s'");
+    assert_rules(qts, 0, "r2 r3 r4");
+    qtest_quit(qts);
+}
+
+/* Wherever it stands on the command line. */
+static void test_rule_command_line(void)
+{
+    QTestState *qts = qtest_init(
+        "-nodefaults -machine none "
+        "-object ipvlan-rule,id=r1,master=up0,slave=n0,action=drop "
+        NETDEVS
+        "-object ipvlan-rule,id=r2,master=up0,match='tcp dst port 22',"
+        "direction=in,action=accept,priority=7");
+
+    assert_rules(qts, 0, "r2 r1");
+    assert_str(qts, "0.rules.0.match", "tcp dst port 22");
+    rule_del(qts, "r1");
+    rule_del(qts, "r2");
+    assert_rules(qts, 0, "");
+    qtest_quit(qts);
+}
+
+#define RULE NETDEVS "-object ipvlan-rule,id=r1,"
+
+static const struct {
+    const char *name, *args, *sentence;
+} cli_cases[] = {
+    { "unknown-master", RULE "master=nope,action=drop",
+      "master=nope: there is no such netdev" },
+    { "no-action", RULE "master=up0", "Parameter 'action' is missing" },
+    { "mode", RULE "master=router,action=drop",
+      "master=router: rules need mode=l3s, and its mode is l3" },
+    { "slave", RULE "master=up0,slave=n2,action=drop",
+      "slave=n2: 'up0' has no such slave" },
+    { "priority", RULE "master=up0,priority=70000,action=drop",
+      "priority=70000: it has to be between 0 and 65535" },
+    { "match", RULE "master=up0,match='tcp dst prot 22',action=drop",
+      "match=tcp dst prot 22: syntax error" },
+};
+
+static void test_rule_cli(const void *data)
+{
+    int i = GPOINTER_TO_INT(data);
+    g_autofree char *err = NULL;
+    g_autofree char *line = g_strdup_printf(": %s\n", cli_cases[i].sentence);
+
+    g_assert_cmpint(run_qemu(cli_cases[i].args, NULL, &err), ==, 1);
+    g_test_message("%s", err);
+    g_assert_nonnull(strstr(err, line));
+    g_assert_null(strchr(strchr(err, '\n') + 1, '\n'));
+}
+
+static void test_rule_help(void)
+{
+    g_autofree char *out = NULL;
+
+    g_assert_cmpint(run_qemu("-object help", &out, NULL), ==, 0);
+    g_assert_nonnull(strstr(out, "\n  ipvlan-rule\n"));
+}
+
+/* --- guards --------------------------------------------------------------- */
+
+static void expect_event(Rig *rig, const char *reason, const char *address,
+                         int64_t packets)
+{
+    QDict *event = qtest_qmp_eventwait_ref(rig->qts, "IPVLAN_GUARD");
+    QDict *data = qdict_get_qdict(event, "data");
+
+    g_assert_cmpstr(qdict_get_str(data, "slave"), ==, "n0");
+    g_assert_cmpstr(qdict_get_str(data, "reason"), ==, reason);
+    g_assert_cmpstr(qdict_get_try_str(data, "address"), ==, address);
+    g_assert_cmpstr(qdict_get_str(data, "mac"), ==, "52:54:00:00:00:0a");
+    g_assert_cmpint(qdict_get_int(data, "packets"), ==, packets);
+    qobject_unref(event);
+}
+
+/* What QEMU had to say it has said before it answers the next command. */
+static void expect_no_event(Rig *rig)
+{
+    expect_nothing(rig);
+    g_assert_null(qtest_qmp_event_ref(rig->qts, "IPVLAN_GUARD"));
+}
+
+static void test_guard_event(void)
+{
+    Rig *rig = rig_new("", "addr=" IP_A, NULL);
+    Frame stolen = udp(ext_mac, mac_a, NOBODY, EXT_IP, 1);
+    Frame claimed = announcement(mac_a, NOBODY);
+
+    send_frame(rig, N0, stolen);
+    expect_event(rig, "guard-source", NOBODY, 1);
+    expect_no_event(rig);
+
+    /* once a second */
+    for (int i = 0; i < 10; i++) {
+        send_frame(rig, N0, stolen);
+    }
+    expect_no_event(rig);
+    step(rig, 1);
+    send_frame(rig, N0, stolen);
+    expect_event(rig, "guard-source", NOBODY, 12);
+
+    /* for each reason */
+    send_frame(rig, N0, claimed);
+    expect_event(rig, "guard-arp", NOBODY, 1);
+    send_frame(rig, N0, stolen);
+    send_frame(rig, N0, claimed);
+    expect_no_event(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "guard-source"), ==,
+                    13);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "guard-arp"), ==, 2);
+
+    /* what it may say */
+    send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, 2));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 2));
+    expect_no_event(rig);
+    rig_free(rig);
+}
+
+static void test_guard_slaves(void)
+{
+    Rig *rig = rig_new("", "addr=" IP_A, "guard=off", "addr=" IP_C, NULL);
+    QDict *event;
+
+    send_frame(rig, N0, udp(ext_mac, mac_a, NOBODY, EXT_IP, 1));
+    expect_event(rig, "guard-source", NOBODY, 1);
+    send_frame(rig, N2, udp(ext_mac, mac_c, NOBODY, EXT_IP, 2));
+    event = qtest_qmp_eventwait_ref(rig->qts, "IPVLAN_GUARD");
+    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(event, "data"), "slave"),
+                    ==, "n2");
+    qobject_unref(event);
+    send_frame(rig, N1, udp(ext_mac, mac_b, NOBODY, EXT_IP, 3));
+    expect(rig, UP, udp(ext_mac, port_mac, NOBODY, EXT_IP, 3));
+    expect_no_event(rig);
+    rig_free(rig);
+}
+
+static void test_guard_strict(void)
+{
+    Rig *rig = rig_new("", "addr=" IP_A ",guard=strict", NULL);
+    Frame server = udp(ext_mac, mac_a, IP_A, EXT_IP, 1);
+
+    server.b[34] = 0;
+    server.b[35] = 67;          /* its source port is a DHCP server's */
+    send_frame(rig, N0, server);
+    expect_event(rig, "guard-dhcp", NULL, 1);
+    expect_no_event(rig);
+    rig_free(rig);
+}
+
+static void test_guard_mac(void)
+{
+    Rig *rig = rig_new("", "addr=" IP_A, NULL);
+    QDict *event, *data;
+
+    send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, 1));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 1));
+    send_frame(rig, N0, udp(ext_mac, mac_b, IP_A, EXT_IP, 2));
+    event = qtest_qmp_eventwait_ref(rig->qts, "IPVLAN_GUARD");
+    data = qdict_get_qdict(event, "data");
+    g_assert_cmpstr(qdict_get_str(data, "reason"), ==, "guard-mac");
+    g_assert_cmpstr(qdict_get_str(data, "mac"), ==, "52:54:00:00:00:0b");
+    qobject_unref(event);
+    expect_no_event(rig);
+    rig_free(rig);
+}
+
+static void test_guard_trace(void)
+{
+    static const char *line =
+        "ipvlan_guard slave=n0 reason=guard-source address=" NOBODY
+        " frame=[52:54:00:00:00:0a > ";
+    g_autofree char *log = NULL, *text = NULL;
+    Rig *rig = rig_prepare("-machine none");
+    int fd = g_file_open_tmp("ipvlan-test-XXXXXX", &log, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    rig_add_slave(rig, N0, "addr=" IP_A);
+    g_string_append_printf(rig->args, " -trace ipvlan_guard -D %s", log);
+    rig_start(rig);
+    send_frame(rig, N0, udp(ext_mac, mac_a, NOBODY, EXT_IP, 1));
+    expect_event(rig, "guard-source", NOBODY, 1);
+    rig_free(rig);
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    unlink(log);
+    g_assert_nonnull(strstr(text, line));
+}
+
+/* Another NIC is another guest's; one that was there must not change. */
+static void test_guard_nic(void)
+{
+    Rig *rig = rig_of_nic("addr=" IP_A ",guard=on");
+    Nic nic = nic_start(rig, 0);
+
+    nic_send(&nic, udp(ext_mac, mac_a, IP_A, EXT_IP, 1));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 1));
+    nic_send(&nic, udp(ext_mac, mac_b, IP_A, EXT_IP, 2));
+    qtest_qmp_eventwait(rig->qts, "IPVLAN_GUARD");
+    nic_stop(&nic);
+
+    qpci_unplug_acpi_device_test(rig->qts, "nic0", NIC_SLOT);
+    qtest_qmp_device_add(rig->qts, "virtio-net-pci", "nic0",
+                         "{ 'netdev': 'n0', 'addr': '4', 'romfile': '',"
+                         "  'mac': '52:54:00:00:00:0b' }");
+    nic = nic_start(rig, 0);
+    nic_send(&nic, udp(ext_mac, mac_b, IP_A, EXT_IP, 3));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 3));
+    nic_send(&nic, udp(ext_mac, mac_a, IP_A, EXT_IP, 4));
+    while (get_drops(rig->qts, "0.slaves.0", "guard-mac") != 2) {
+        continue;
+    }
+    nic_stop(&nic);
+    nic_rig_free(rig);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("ipvlan-l3/query/l2", test_query_l2);
+    qtest_add_func("ipvlan-l3/query/l3", test_query_l3);
+    qtest_add_func("ipvlan-l3/query/l3s", test_query_l3s);
+    qtest_add_func("ipvlan-l3/query/options", test_query_options);
+    qtest_add_func("ipvlan-l3/query/guard", test_query_guard);
+    qtest_add_func("ipvlan-l3/info", test_info);
+    qtest_add_func("ipvlan-l3/tap-mtu", test_tap_mtu);
+    qtest_add_func("ipvlan-l3/tap-mtu/small", test_tap_small_mtu);
+    qtest_add_func("ipvlan-l3/tap-mtu/elsewhere", test_tap_elsewhere);
+
+    for (int i = 0; i < ARRAY_SIZE(rule_errors); i++) {
+        g_autofree char *path = g_strdup_printf("ipvlan-l3/rule/error/%s",
+                                                rule_errors[i].name);
+
+        qtest_add_data_func(path, &rule_errors[i], test_rule_error);
+    }
+    for (int i = 0; i < ARRAY_SIZE(cli_cases); i++) {
+        g_autofree char *path =
+            g_strdup_printf("ipvlan-l3/rule/command-line/%s",
+                            cli_cases[i].name);
+
+        qtest_add_data_func(path, GINT_TO_POINTER(i), test_rule_cli);
+    }
+    qtest_add_func("ipvlan-l3/rule/command-line/good",
+                   test_rule_command_line);
+    qtest_add_func("ipvlan-l3/rule/command-line/help", test_rule_help);
+    qtest_add_func("ipvlan-l3/rule/defaults", test_rule_defaults);
+    qtest_add_func("ipvlan-l3/rule/options", test_rule_options);
+    qtest_add_func("ipvlan-l3/rule/order", test_rule_order);
+    qtest_add_func("ipvlan-l3/rule/fixed", test_rule_fixed);
+    qtest_add_func("ipvlan-l3/rule/waits", test_rule_waits);
+    qtest_add_func("ipvlan-l3/rule/new-master", test_rule_new_master);
+
+    qtest_add_func("ipvlan-l3/guard/event", test_guard_event);
+    qtest_add_func("ipvlan-l3/guard/slaves", test_guard_slaves);
+    qtest_add_func("ipvlan-l3/guard/strict", test_guard_strict);
+    qtest_add_func("ipvlan-l3/guard/mac", test_guard_mac);
+    qtest_add_func("ipvlan-l3/guard/trace", test_guard_trace);
+    qtest_add_func("ipvlan-l3/guard/nic", test_guard_nic);
+
+    return g_test_run();
+}
