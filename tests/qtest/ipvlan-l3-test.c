@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include "qapi/error.h"
+#include "qemu/bswap.h"
 #include "qemu/timer.h"
 #include "qobject/qjson.h"
 #include "ipvlan-rig.h"
@@ -789,6 +790,380 @@ static void test_guard_nic(void)
     nic_rig_free(rig);
 }
 
+/* --- where frames go ------------------------------------------------------ */
+
+#define GATEWAY "10.0.0.254"
+#define V6_A "2001:db8::a"
+#define V6_EXT "2001:db8::100"
+
+/* Two guests, a and b, that have been seen; @options of the port. */
+static Rig *rig_of_two(const char *mode, const char *options)
+{
+    g_autofree char *port = g_strdup_printf("mode=%s%s%s", mode,
+                                            *options ? "," : "", options);
+    Rig *rig = rig_new(port, "addr=" IP_A ",addr=" V6_A, "addr=" IP_B, NULL);
+
+    introduce(rig, N0, mac_a, IP_A);
+    introduce(rig, N1, mac_b, IP_B);
+    return rig;
+}
+
+/* Modes l3 and l3s, the latter without rules: there is no difference. */
+static void add_frames_test(const char *name, void (*fn)(const void *mode))
+{
+    static const char *const modes[] = { "l3", "l3s" };
+
+    for (int i = 0; i < ARRAY_SIZE(modes); i++) {
+        g_autofree char *path = g_strdup_printf("ipvlan-l3/frames/%s/%s",
+                                                modes[i], name);
+
+        qtest_add_data_func(path, modes[i], fn);
+    }
+}
+
+static Frame arp_reply(const uint8_t *dst, const uint8_t *src,
+                       const char *sip, const char *dip)
+{
+    return arp(ARP_REPLY, dst, src, sip, dst, dip);
+}
+
+static Frame who_has(const uint8_t *src, const char *sip, const char *dip)
+{
+    return arp(ARP_REQUEST, broadcast, src, sip, no_mac, dip);
+}
+
+/* The port asks for @ip on behalf of a, and @mac has it. */
+static void expect_resolution(Rig *rig, const char *ip, const uint8_t *mac)
+{
+    expect(rig, UP, who_has(port_mac, IP_A, ip));
+    send_frame(rig, UP, arp_reply(port_mac, mac, ip, IP_A));
+}
+
+/* For every address but the guest's own, and no further than to it. */
+static void test_arp_of_guests(const void *mode)
+{
+    static const char *const others[] = { EXT_IP, NOBODY, IP_B, "192.0.2.1" };
+    Rig *rig = rig_of_two(mode, "");
+
+    for (int i = 0; i < ARRAY_SIZE(others); i++) {
+        send_frame(rig, N0, who_has(mac_a, IP_A, others[i]));
+        expect(rig, N0, arp_reply(mac_a, port_mac, others[i], IP_A));
+    }
+    send_frame(rig, N0, who_has(mac_a, IP_A, IP_A));
+    expect_nothing(rig);
+
+    /* who looks for a duplicate finds a sibling only */
+    send_frame(rig, N0, who_has(mac_a, "0.0.0.0", IP_A));
+    expect_nothing(rig);
+    send_frame(rig, N1, who_has(mac_b, "0.0.0.0", IP_B));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", NULL), ==, 0);
+    rig_free(rig);
+}
+
+static void test_to_sibling(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "");
+
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 1));
+    expect(rig, N1, udp(mac_b, port_mac, IP_A, IP_B, 1));
+    send_frame(rig, N1, udp(port_mac, mac_b, IP_B, IP_A, 2));
+    expect(rig, N0, udp(mac_a, port_mac, IP_B, IP_A, 2));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_A, 3));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "to-itself"), ==, 1);
+    rig_free(rig);
+}
+
+static void test_private(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "flag=private,gateway=" GATEWAY);
+
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 1));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "private"), ==, 1);
+    rig_free(rig);
+}
+
+static void test_vepa(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "flag=vepa,gateway=" GATEWAY);
+
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 1));
+    expect_resolution(rig, GATEWAY, ext_mac);
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, IP_B, 1));
+    send_frame(rig, UP, udp(port_mac, ext_mac, IP_A, IP_B, 1));
+    expect(rig, N1, udp(mac_b, port_mac, IP_A, IP_B, 1));
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+/* Without a gateway whoever it is for is on the uplink. */
+static void test_to_neighbour(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "");
+
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, EXT_IP, 1));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, EXT_IP, 2));
+    expect(rig, UP, who_has(port_mac, IP_A, EXT_IP));
+    expect_nothing(rig);
+    assert_str(rig->qts, "0.neighbours.0.address", EXT_IP);
+    assert_str(rig->qts, "0.neighbours.0.state", "incomplete");
+    g_assert_false(has(rig->qts, "0.neighbours.0.mac"));
+    g_assert_false(get_bool(rig->qts, "0.neighbours.0.gateway"));
+    g_assert_cmpint(get_int(rig->qts, "0.neighbours.0.waiting"), ==, 2);
+
+    send_frame(rig, UP, arp_reply(port_mac, ext_mac, EXT_IP, IP_A));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 1));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 2));
+    assert_str(rig->qts, "0.neighbours.0.state", "reachable");
+    assert_str(rig->qts, "0.neighbours.0.mac", "52:54:00:00:ee:ee");
+    g_assert_cmpint(get_int(rig->qts, "0.neighbours.0.waiting"), ==, 0);
+    g_assert_false(has(rig->qts, "0.neighbours.1.address"));
+
+    send_frame(rig, N1, udp(port_mac, mac_b, IP_B, EXT_IP, 3));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_B, EXT_IP, 3));
+    step(rig, 46);
+    assert_str(rig->qts, "0.neighbours.0.state", "stale");
+    send_frame(rig, N1, udp(port_mac, mac_b, IP_B, EXT_IP, 4));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_B, EXT_IP, 4));
+    assert_str(rig->qts, "0.neighbours.0.state", "delay");
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+static void test_to_gateway(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "gateway=" GATEWAY);
+    g_autofree char *text = NULL;
+
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, "192.0.2.1", 1));
+    expect_resolution(rig, GATEWAY, ext_mac);
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, "192.0.2.1", 1));
+    send_frame(rig, N1, udp(port_mac, mac_b, IP_B, NOBODY, 2));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_B, NOBODY, 2));
+    expect_nothing(rig);
+    assert_str(rig->qts, "0.neighbours.0.address", GATEWAY);
+    g_assert_true(get_bool(rig->qts, "0.neighbours.0.gateway"));
+    g_assert_false(has(rig->qts, "0.neighbours.1.address"));
+
+    text = qtest_hmp(rig->qts, "info ipvlan");
+    g_assert_nonnull(strstr(text,
+        "  neighbour                  MAC               state\r\n"
+        "  10.0.0.254                 52:54:00:00:ee:ee reachable, gateway"
+        "\r\n"));
+    rig_free(rig);
+}
+
+/* Three tries, a second apart, and then the guest is told. */
+static void test_no_neighbour(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "");
+    g_autofree char *text = NULL;
+    Frame f, sent = udp(port_mac, mac_a, IP_A, NOBODY, 1);
+
+    send_frame(rig, N0, sent);
+    for (int i = 0; i < 3; i++) {
+        expect(rig, UP, who_has(port_mac, IP_A, NOBODY));
+        expect_nothing(rig);
+        if (!i) {
+            text = qtest_hmp(rig->qts, "info ipvlan");
+        }
+        step(rig, 1);
+    }
+    g_assert_nonnull(strstr(text,
+        "  10.0.0.200                 -                 incomplete, "
+        "waiting 1\r\n"));
+    f = receive(rig, N0);
+    g_assert_cmpmem(f.b, MAC_LEN, mac_a, MAC_LEN);
+    g_assert_cmpmem(f.b + MAC_LEN, MAC_LEN, port_mac, MAC_LEN);
+    g_assert_cmpint(f.b[23], ==, 1);            /* ICMP */
+    g_assert_cmpint(f.b[34], ==, 3);            /* unreachable: */
+    g_assert_cmpint(f.b[35], ==, 1);            /* host */
+    g_assert_cmpmem(f.b + 42, 32, sent.b + 14, 32);
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "no-neighbour"), ==, 1);
+    g_assert_false(has(rig->qts, "0.neighbours.0.address"));
+    rig_free(rig);
+}
+
+static void test_from_uplink(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "");
+
+    send_frame(rig, UP, inbound(IP_A, 1));
+    expect(rig, N0, udp(mac_a, port_mac, EXT_IP, IP_A, 1));
+    send_frame(rig, UP, inbound(IP_B, 2));
+    expect(rig, N1, udp(mac_b, port_mac, EXT_IP, IP_B, 2));
+    send_frame(rig, UP, inbound(NOBODY, 3));
+    send_frame(rig, UP, with_dst(inbound(IP_A, 4), mac_a));
+    send_frame(rig, UP, with_dst(inbound(IP_A, 5), broadcast));
+    send_frame(rig, UP, udp(broadcast, ext_mac, EXT_IP, "255.255.255.255",
+                            6));
+    send_frame(rig, UP, with_src(inbound(IP_A, 7), port_mac));
+    send_frame(rig, UP, eth(port_mac, ext_mac, 0x88cc));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0", "no-owner"), ==, 1);
+    g_assert_cmpint(get_drops(rig->qts, "0", "not-for-us"), ==, 1);
+    g_assert_cmpint(get_drops(rig->qts, "0", "not-routed"), ==, 2);
+    g_assert_cmpint(get_drops(rig->qts, "0", "reflected"), ==, 1);
+    g_assert_cmpint(get_drops(rig->qts, "0", "not-ip"), ==, 1);
+    rig_free(rig);
+}
+
+static void test_default(const void *mode)
+{
+    g_autofree char *port = g_strdup_printf("mode=%s", (const char *)mode);
+    Rig *rig = rig_new(port, "addr=" IP_A, "default=on,addr=" IP_B, NULL);
+
+    introduce(rig, N1, mac_b, IP_B);
+    send_frame(rig, UP, inbound(NOBODY, 1));
+    expect(rig, N1, udp(mac_b, port_mac, EXT_IP, NOBODY, 1));
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+static void test_proxy_arp(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "");
+
+    send_frame(rig, UP, who_has(ext_mac, EXT_IP, IP_B));
+    expect(rig, UP, arp_reply(ext_mac, port_mac, IP_B, EXT_IP));
+    send_frame(rig, UP, who_has(ext_mac, EXT_IP, NOBODY));
+    expect_nothing(rig);
+    rig_free(rig);
+
+    rig = rig_of_two(mode, "proxy-arp=off");
+    send_frame(rig, UP, who_has(ext_mac, EXT_IP, IP_B));
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+/* What does not cross a router. */
+static void test_not_routed(const void *mode)
+{
+    static const uint8_t tag[] = { 0x81, 0, 0, 2 };
+    Rig *rig = rig_of_two(mode, "");
+    Frame plain = udp(port_mac, mac_a, IP_A, EXT_IP, 1);
+    Frame tagged = { 0 };
+
+    put(&tagged, plain.b, 2 * MAC_LEN);
+    put(&tagged, tag, sizeof(tag));
+    put(&tagged, plain.b + 2 * MAC_LEN, plain.len - 2 * MAC_LEN);
+    send_frame(rig, N0, tagged);
+    send_frame(rig, N0, eth(port_mac, mac_a, 0x88cc));
+    send_frame(rig, N0, udp(broadcast, mac_a, IP_A, "255.255.255.255", 2));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, "224.0.0.1", 3));
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "not-ip"), ==, 2);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "not-routed"), ==, 2);
+    rig_free(rig);
+}
+
+#define IPV6_ICMP (14 + 40)     /* where it starts */
+
+/* RFC 4861, 4.1, without an option. */
+static Frame router_solicitation(const uint8_t *src, const char *sip)
+{
+    static const uint8_t all_routers[] = { 0x33, 0x33, 0, 0, 0, 2 };
+    static const uint8_t head[] = { 0x60, 0, 0, 0, 0, 8, 58, 255 };
+    Frame f = eth(all_routers, src, 0x86dd);
+
+    put(&f, head, sizeof(head));
+    put_ip(&f, sip);
+    put_ip(&f, "ff02::2");
+    put16(&f, 133 << 8);
+    put16(&f, 0);
+    put16(&f, 0);
+    put16(&f, 0);
+    stw_be_p(f.b + IPV6_ICMP + 2, checksum(f.b + 14 + 8, 40, 8 + 58));
+    return f;
+}
+
+static void test_router_advertisement(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "mtu=1400");
+    Frame f;
+
+    send_frame(rig, N0, router_solicitation(mac_a, V6_A));
+    f = receive(rig, N0);
+    g_assert_cmpmem(f.b, MAC_LEN, mac_a, MAC_LEN);
+    g_assert_cmpmem(f.b + MAC_LEN, MAC_LEN, port_mac, MAC_LEN);
+    g_assert_cmpint(f.b[IPV6_ICMP], ==, 134);
+    g_assert_cmpint(lduw_be_p(f.b + IPV6_ICMP + 6), ==, 1800);
+    g_assert_cmpint(ldl_be_p(f.b + f.len - 4), ==, 1400);
+    expect_nothing(rig);
+
+    /* to all, from time to time */
+    step(rig, 600);
+    f = receive(rig, N0);
+    g_assert_cmpint(f.b[IPV6_ICMP], ==, 134);
+    f = receive(rig, N1);
+    g_assert_cmpint(f.b[IPV6_ICMP], ==, 134);
+    expect_nothing(rig);
+    rig_free(rig);
+
+    rig = rig_of_two(mode, "ra=off");
+    send_frame(rig, N0, router_solicitation(mac_a, V6_A));
+    expect_nothing(rig);
+    step(rig, 600);
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+/* Longer than the uplink takes, and not to be fragmented. */
+static void test_too_big(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "mtu=1280,gateway=" GATEWAY);
+    uint8_t big[14 + 1281] = { 0 };
+    Frame f = udp(port_mac, mac_a, IP_A, EXT_IP, 1);
+
+    stw_be_p(f.b + 16, 1281);
+    f.b[20] = 0x40;             /* do not fragment */
+    stw_be_p(f.b + 24, 0);
+    stw_be_p(f.b + 24, checksum(f.b + 14, 20, 0));
+    stw_be_p(f.b + 38, 1261);
+    memcpy(big, f.b, f.len);
+    send_bytes(rig, N0, big, sizeof(big));
+    f = receive(rig, N0);
+    g_assert_cmpint(f.b[34], ==, 3);
+    g_assert_cmpint(f.b[35], ==, 4);
+    g_assert_cmpint(lduw_be_p(f.b + 40), ==, 1280);
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "too-big"), ==, 1);
+    rig_free(rig);
+}
+
+/* Whatever there is at random; the seed is in the log, see g_test_rand_int() */
+static void test_random(const void *mode)
+{
+    Rig *rig = rig_of_two(mode, "gateway=" GATEWAY);
+
+    for (int i = 0; i < 3000; i++) {
+        int wire = g_test_rand_int_range(UP, N1 + 1);
+        Frame f = i % 4 == 0 ? udp(port_mac, mac_a, IP_A, IP_B, i) :
+                  i % 4 == 1 ? inbound(IP_A, i) :
+                  i % 4 == 2 ? who_has(mac_a, IP_A, GATEWAY) :
+                               router_solicitation(mac_a, V6_A);
+        int edits = g_test_rand_int_range(1, 6);
+
+        while (edits--) {
+            f.b[g_test_rand_int_range(12, f.len)] = g_test_rand_int();
+        }
+        if (g_test_rand_int() & 1) {
+            f.len = g_test_rand_int_range(1, f.len + 1);
+        }
+        send_frame(rig, wire, f);
+        if (i % 50 == 0) {
+            discard_all(rig);
+        }
+    }
+    discard_all(rig);
+    send_frame(rig, UP, inbound(IP_B, 1));
+    expect(rig, N1, udp(mac_b, port_mac, EXT_IP, IP_B, 1));
+    rig_free(rig);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -832,6 +1207,21 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan-l3/guard/mac", test_guard_mac);
     qtest_add_func("ipvlan-l3/guard/trace", test_guard_trace);
     qtest_add_func("ipvlan-l3/guard/nic", test_guard_nic);
+
+    add_frames_test("arp", test_arp_of_guests);
+    add_frames_test("sibling", test_to_sibling);
+    add_frames_test("private", test_private);
+    add_frames_test("vepa", test_vepa);
+    add_frames_test("neighbour", test_to_neighbour);
+    add_frames_test("gateway", test_to_gateway);
+    add_frames_test("no-neighbour", test_no_neighbour);
+    add_frames_test("from-uplink", test_from_uplink);
+    add_frames_test("default", test_default);
+    add_frames_test("proxy-arp", test_proxy_arp);
+    add_frames_test("not-routed", test_not_routed);
+    add_frames_test("router-advertisement", test_router_advertisement);
+    add_frames_test("too-big", test_too_big);
+    add_frames_test("random", test_random);
 
     return g_test_run();
 }
