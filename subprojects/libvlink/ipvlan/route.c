@@ -38,15 +38,52 @@ static inline bool put_header(IpvlanSlave *to, Packet *p)
     return true;
 }
 
+/* --- the filter ---------------------------------------------------------- */
+
+static inline bool is_filtered(const IpvlanPort *port)
+{
+    return port->mode == IPVLAN_L3S;
+}
+
+/* The filter does not let @p, which @slave has sent, pass. */
+static SLOW_PATH LinkTx refuse(IpvlanSlave *slave, const Packet *p,
+                               IpvlanAction action)
+{
+    if (action == IPVLAN_REJECT) {
+        icmp_error_to_guest(slave, p, ICMP_PROHIBITED, 0);
+    }
+    return link_drop(slave->link, p, DROP_FILTER);
+}
+
 /* --- from a guest -------------------------------------------------------- */
 
 static LinkTx route_to_sibling(IpvlanSlave *slave, IpvlanSlave *to, Packet *p)
 {
+    bool filtered = is_filtered(slave->port);
+    UNINITIALIZED FilterPass pass;
+    IpvlanAction action;
+
     link_trace(slave->link, LINK_EVENT_FORWARD, to->link, p);
+    if (filtered) {
+        filter_begin(&pass, slave->port, slave, to, p);
+        action = filter_out(&pass, p);
+        if (action != IPVLAN_ACCEPT) {
+            return refuse(slave, p, action);
+        }
+    }
     if (!put_header(to, p)) {
         return link_drop(slave->link, p, DROP_NO_NEIGHBOUR);
     }
+    if (filtered) {
+        action = filter_in(&pass, p);
+        if (action != IPVLAN_ACCEPT) {
+            return refuse(slave, p, action);
+        }
+    }
     link_receive(to->link, p);
+    if (filtered) {
+        filter_end(&pass, p);
+    }
     return LINK_TX_OK;
 }
 
@@ -72,15 +109,51 @@ static SLOW_PATH LinkTx send_too_long(IpvlanSlave *slave, Packet *p)
     return fragment_to_neigh(slave, next_hop(slave->port, p), p, mtu);
 }
 
-static LinkTx route_to_uplink(IpvlanSlave *slave, Packet *p)
+/* vepa: to the port itself, by way of a switch that reflects (802.1Qbg). */
+static SLOW_PATH LinkTx send_reflected(IpvlanPort *port, Packet *p)
+{
+    uint8_t *eth = packet_cow_eth(p);
+
+    memcpy(eth, port->mac, ETHER_ADDR_LEN);
+    memcpy(eth + ETHER_ADDR_LEN, port->mac, ETHER_ADDR_LEN);
+    return link_xmit(port->lower, p);
+}
+
+static inline LinkTx route_out(IpvlanSlave *slave, Packet *p)
 {
     IpvlanPort *port = slave->port;
+    const IpAddr *hop = next_hop(port, p);
 
     link_trace(port->lower, LINK_EVENT_SEND, slave->link, p);
     if (G_UNLIKELY(packet_ip_len(p) > port->mtu)) {
         return send_too_long(slave, p);
     }
-    return neigh_send(slave, next_hop(port, p), p);
+    if (G_UNLIKELY(port->flag == IPVLAN_VEPA) &&
+        addr_table_lookup(&port->addrs, hop)) {
+        return send_reflected(port, p);
+    }
+    return neigh_send(slave, hop, p);
+}
+
+static LinkTx route_to_uplink(IpvlanSlave *slave, Packet *p)
+{
+    UNINITIALIZED FilterPass pass;
+    IpvlanAction action;
+    LinkTx tx;
+
+    if (!is_filtered(slave->port)) {
+        return route_out(slave, p);
+    }
+    filter_begin(&pass, slave->port, slave, NULL, p);
+    action = filter_out(&pass, p);
+    if (action != IPVLAN_ACCEPT) {
+        return refuse(slave, p, action);
+    }
+    tx = route_out(slave, p);
+    if (tx == LINK_TX_OK) {
+        filter_end(&pass, p);
+    }
+    return tx;
 }
 
 /*
@@ -157,6 +230,38 @@ static SLOW_PATH RxHandlerResult drop(Link *link, const Packet *p,
     return RX_HANDLER_CONSUMED;
 }
 
+/* @sender: the MAC address that @p came from, before put_header(). */
+static SLOW_PATH RxHandlerResult refuse_in(IpvlanSlave *to, Packet *p,
+                                           const uint8_t *sender,
+                                           IpvlanAction action)
+{
+    if (action == IPVLAN_REJECT) {
+        memcpy(packet_cow_eth(p) + ETHER_ADDR_LEN, sender, ETHER_ADDR_LEN);
+        icmp_error_to_uplink(to, p, ICMP_PROHIBITED);
+    }
+    return drop(to->link, p, DROP_FILTER);
+}
+
+static RxHandlerResult filter_to_guest(IpvlanSlave *to, Packet *p)
+{
+    UNINITIALIZED FilterPass pass;
+    uint8_t sender[ETHER_ADDR_LEN];
+    IpvlanAction action;
+
+    memcpy(sender, packet_src_mac(p), sizeof(sender));
+    filter_begin(&pass, to->port, NULL, to, p);
+    if (!put_header(to, p)) {
+        return drop(to->link, p, DROP_NO_NEIGHBOUR);
+    }
+    action = filter_in(&pass, p);
+    if (action != IPVLAN_ACCEPT) {
+        return refuse_in(to, p, sender, action);
+    }
+    filter_end(&pass, p);
+    p->link = to->link;
+    return RX_HANDLER_ANOTHER;
+}
+
 static RxHandlerResult route_to_guest(IpvlanPort *port, Packet *p)
 {
     IpvlanSlave *to = ipvlan_owner(port, p) ?: port->default_slave;
@@ -165,6 +270,9 @@ static RxHandlerResult route_to_guest(IpvlanPort *port, Packet *p)
         return drop(port->lower, p, DROP_NO_OWNER);
     }
     link_trace(port->lower, LINK_EVENT_RECEIVE, to->link, p);
+    if (is_filtered(port)) {
+        return filter_to_guest(to, p);
+    }
     if (!put_header(to, p)) {
         return drop(to->link, p, DROP_NO_NEIGHBOUR);
     }
@@ -198,7 +306,8 @@ RxHandlerResult route_receive(IpvlanPort *port, Packet *p)
     if (G_UNLIKELY(!for_many && !mac_equal(dst, port->mac))) {
         return drop(port->lower, p, DROP_NOT_FOR_US);
     }
-    if (G_UNLIKELY(mac_equal(packet_src_mac(p), port->mac))) {
+    if (G_UNLIKELY(mac_equal(packet_src_mac(p), port->mac)) &&
+        (for_many || port->flag != IPVLAN_VEPA)) {
         return drop(port->lower, p, DROP_REFLECTED);
     }
     if (G_UNLIKELY(!is_ip(p))) {

@@ -376,6 +376,22 @@ static void test_vepa(void)
     routed_fini(&r);
 }
 
+/* By way of a switch, which reflects what is for the port it came from. */
+static void test_vepa_on_link(void)
+{
+    Routed r;
+    Frame *f;
+
+    routed_init_with(&r, IPVLAN_L3, IPVLAN_VEPA,
+                     (IpvlanConfig) { .n_gateways = 0 });
+    f = udp(port_mac, r.a->mac, A4, B4);
+    user_send(r.a, frame_dup(f));
+    assert_sent(&r.net.wire, out(frame_dup(f), port_mac));
+    wire_receive(&r.net.wire, out(frame_dup(f), port_mac));
+    assert_got(r.b, routed(f, r.b));
+    routed_fini(&r);
+}
+
 static void refused(Routed *r, Frame *f, DropReason why)
 {
     uint64_t before = r->a->link->stats.drops[why];
@@ -622,6 +638,160 @@ static void test_prefix(void)
     routed_fini(&r);
 }
 
+/* --- the filter ----------------------------------------------------------- */
+
+static IpvlanRule *add_rule(Routed *r, IpvlanDirection direction,
+                            IpvlanAction action, const char *match)
+{
+    g_autoptr(GError) err = NULL;
+    IpvlanRule *rule = ipvlan_rule_new(&(IpvlanRuleConfig) {
+        .direction = direction, .action = action, .match = match,
+    }, &err);
+
+    g_assert_no_error(err);
+    g_assert_cmpint(ipvlan_rule_attach(rule, r->net.wire.link, &err), ==, 0);
+    return rule;
+}
+
+static void assert_counts(const IpvlanRule *rule, uint64_t n)
+{
+    uint64_t packets, bytes;
+
+    ipvlan_rule_counts(rule, &packets, &bytes);
+    g_assert_cmpuint(packets, ==, n);
+    g_assert_cmpuint(!bytes, ==, !n);
+}
+
+static void filtered_init(Routed *r, IpvlanPolicy policy)
+{
+    IpvlanConfig config = *with_gateways();
+
+    config.policy = &policy;
+    routed_init_with(r, IPVLAN_L3S, IPVLAN_BRIDGE, config);
+    /* so that the gateways are known, whatever is let through */
+    user_send(r->a, udp(port_mac, r->a->mac, A4, FAR4));
+    net_clear(&r->net);
+}
+
+/* Nothing, until a rule says so; then what it says, and what answers that. */
+static void test_filter_drop(void)
+{
+    IpvlanRule *rule;
+    Routed r;
+
+    filtered_init(&r, IPVLAN_POLICY_DROP);
+    refused(&r, udp(port_mac, r.a->mac, A4, B4), DROP_FILTER);
+    wire_receive(&r.net.wire, udp(port_mac, gateway_mac, FAR4, A4));
+    assert_drops(r.a->link, FILTER, 3);
+    net_assert_quiet(&r.net);
+
+    rule = add_rule(&r, IPVLAN_OUT, IPVLAN_ACCEPT, "udp");
+    user_send(r.a, frame_udp(port_mac, r.a->mac, A4, FAR4, 1, 2, 9));
+    resolve4(&r, A4, GW4, gateway_mac);
+    g_assert_cmpuint(r.net.wire.sent->len, ==, 1);
+    net_clear(&r.net);
+    wire_receive(&r.net.wire,
+                 frame_udp(port_mac, gateway_mac, FAR4, A4, 2, 1, 9));
+    g_assert_cmpuint(r.a->got->len, ==, 1);
+    wire_receive(&r.net.wire,
+                 frame_udp(port_mac, gateway_mac, FAR4, A4, 3, 1, 9));
+    g_assert_cmpuint(r.a->got->len, ==, 1);
+    assert_drops(r.a->link, FILTER, 4);
+    assert_counts(rule, 2);
+    net_clear(&r.net);
+    ipvlan_rule_free(rule);
+    routed_fini(&r);
+}
+
+/* A frame that is refused because the uplink is busy is counted once. */
+static void test_filter_busy(void)
+{
+    IpvlanRule *rule;
+    Routed r;
+
+    filtered_init(&r, IPVLAN_POLICY_ACCEPT);
+    rule = add_rule(&r, IPVLAN_OUT, IPVLAN_ACCEPT, "udp");
+    wire_receive(&r.net.wire, arp_reply(port_mac, gateway_mac, GW4, A4));
+    g_assert_cmpuint(r.net.wire.sent->len, ==, 1);
+    net_clear(&r.net);
+    r.net.wire.room = 0;
+    g_assert_cmpint(user_send(r.a, udp(port_mac, r.a->mac, A4, FAR4)), ==,
+                    LINK_TX_BUSY);
+    assert_counts(rule, 0);
+    wire_make_room(&r.net.wire, NO_LIMIT);
+    g_assert_cmpuint(r.net.wire.sent->len, ==, 1);
+    assert_counts(rule, 1);
+    net_clear(&r.net);
+    ipvlan_rule_free(rule);
+    routed_fini(&r);
+}
+
+/* The offset of TCP's flags in @f. */
+static uint8_t tcp_flags(const Frame *f)
+{
+    return f->data[frame_offsets(f).l4 + 13];
+}
+
+static void assert_reset(Frame *f, const uint8_t *dst, const uint8_t *src)
+{
+    g_assert_true(frame_checksum_ok(f));
+    assert_mac(frame_dst(f), dst);
+    assert_mac(frame_src(f), src);
+    g_assert_cmphex(tcp_flags(f) & 0x04, ==, 0x04);
+    frame_free(f);
+}
+
+/* Who is refused is told, wherever he is: TCP by a reset. */
+static void test_filter_reject(void)
+{
+    IpvlanRule *rule;
+    Routed r;
+
+    filtered_init(&r, IPVLAN_POLICY_ACCEPT);
+    rule = add_rule(&r, IPVLAN_IN, IPVLAN_REJECT, "tcp dst port 80");
+    user_send(r.a, frame_tcp(port_mac, r.a->mac, A4, B4, 0));
+    assert_drops(r.a->link, FILTER, 1);
+    g_assert_cmpuint(r.a->got->len, ==, 1);
+    assert_reset(user_take(r.a), r.a->mac, port_mac);
+    net_assert_quiet(&r.net);
+
+    wire_receive(&r.net.wire,
+                 frame_tcp(port_mac, gateway_mac, FAR6, B6, 0));
+    assert_drops(r.b->link, FILTER, 1);
+    g_assert_cmpuint(r.net.wire.sent->len, ==, 1);
+    assert_reset(wire_take(&r.net.wire), gateway_mac, port_mac);
+    assert_counts(rule, 2);
+    ipvlan_rule_free(rule);
+
+    rule = add_rule(&r, IPVLAN_OUT, IPVLAN_REJECT, "tcp");
+    user_send(r.b, frame_tcp(port_mac, r.b->mac, B6, FAR6, 0));
+    assert_drops(r.b->link, FILTER, 2);
+    g_assert_cmpuint(r.b->got->len, ==, 1);
+    assert_reset(user_take(r.b), r.b->mac, port_mac);
+    ipvlan_rule_free(rule);
+    routed_fini(&r);
+}
+
+/* A rule outlives the port, and is of use to the next one. */
+static void test_filter_port_gone(void)
+{
+    g_autoptr(GError) err = NULL;
+    IpvlanRule *rule;
+    Routed r;
+
+    filtered_init(&r, IPVLAN_POLICY_ACCEPT);
+    rule = add_rule(&r, IPVLAN_BOTH, IPVLAN_DROP, NULL);
+    net_del(r.a);
+    net_del(r.b);
+    g_assert_false(ipvlan_rule_is_attached(rule));
+    r.a = add(&r, A4, A6, (IpvlanConfig) { .n_gateways = 0 });
+    ipvlan_rule_attach(rule, r.net.wire.link, &err);
+    g_assert_no_error(err);
+    refused(&r, udp(port_mac, r.a->mac, A4, FAR4), DROP_FILTER);
+    ipvlan_rule_free(rule);
+    routed_fini(&r);
+}
+
 /* --- answers to the uplink ------------------------------------------------ */
 
 static void test_proxy(void)
@@ -823,6 +993,7 @@ int main(int argc, char **argv)
     g_test_add_func("/route/sibling/unknown", test_unknown_guest);
     g_test_add_func("/route/private", test_private);
     g_test_add_func("/route/vepa", test_vepa);
+    g_test_add_func("/route/vepa/on-link", test_vepa_on_link);
     g_test_add_func("/route/gateway", test_gateway);
     g_test_add_func("/route/on-link", test_on_link);
     g_test_add_func("/route/not-routed", test_not_routed);
@@ -837,6 +1008,10 @@ int main(int argc, char **argv)
     g_test_add_func("/route/receive/dropped", test_receive_dropped);
     g_test_add_func("/route/receive/default", test_default_slave);
     g_test_add_func("/route/prefix", test_prefix);
+    g_test_add_func("/route/filter/drop", test_filter_drop);
+    g_test_add_func("/route/filter/busy", test_filter_busy);
+    g_test_add_func("/route/filter/reject", test_filter_reject);
+    g_test_add_func("/route/filter/port-gone", test_filter_port_gone);
     g_test_add_func("/route/proxy", test_proxy);
     g_test_add_func("/route/proxy/off", test_proxy_off);
     g_test_add_func("/route/config", test_config);
