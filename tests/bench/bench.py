@@ -161,7 +161,8 @@ class Bench:
 
     def library(self):
         """libvlink alone."""
-        programs = ['bench-path', 'bench-fanout', 'bench-offload']
+        programs = ['bench-path', 'bench-fanout', 'bench-offload',
+                    'bench-router']
         samples = library.Samples(self.run_library(programs))
         counted = {}
         if not any('instructions' in line for line in samples.lines):

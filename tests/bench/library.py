@@ -167,12 +167,26 @@ def hold_rows(s):
             for what in s.by_name if what.startswith('hold/')]
 
 
+def router_rows(s):
+    """What a router costs, and a filter, beside l2."""
+    goals = {('sibling', 'l3'): '<= 1.3', ('sibling', 'l3s tracked'): '<= 2'}
+    return [{'case': f'{way} {family} {proto}, {mode}', 'unit': 'ns',
+             'ours': s.series(f'router/{way}/{family}/{proto}/{mode}', mode),
+             'baselines': s.baseline(f'router/{way}/{family}/{proto}/l2',
+                                     'l2', goals.get((way, mode)))}
+            for way in ('sibling', 'send', 'receive')
+            for mode in ('l2-macnat', 'l3', 'l3s tracked', 'l3s by rules')
+            for family in FAMILIES for proto in ('UDP', 'TCP')]
+
+
 def sections(s, counted):
     return [
         path_matrix('Parse, look up, decide: time a packet', 'ns', s.median),
         instructions_matrix(s, counted),
         {'title': f'{many(BIG)} addresses against {SMALL}', 'rows': growth(s)},
         {'title': 'Time a packet against the goal', 'rows': cost(s)},
+        {'title': 'l3 and l3s beside l2: 16 slaves, 10,000 flows, 10 rules',
+         'rows': router_rows(s)},
         lookup_matrix(s),
         fanout_matrix(s),
         {'title': 'Checksums and segments', 'rows': offload_rows(s)},

@@ -168,16 +168,14 @@ static const LinkUserOps user_ops = {
     .wake = user_wake,
 };
 
-static void user_init(BenchNet *net, unsigned i, unsigned max_addrs)
+static void user_init(BenchNet *net, unsigned i, IpvlanConfig config)
 {
     BenchUser *u = &net->user[i];
     g_autofree char *name = g_strdup_printf("n%u", i);
     g_autoptr(GError) err = NULL;
-    IpvlanConfig config = {
-        .mode = &net->mode, .default_mac = bench_port_mac,
-        .learn = IPVLAN_LEARN_ON, .max_addrs = max_addrs,
-    };
 
+    config.mode = &net->mode;
+    config.default_mac = bench_port_mac;
     u->link = link_new(&bench_platform, "ipvlan", name, net->wire, &config,
                        &err);
     if (!u->link) {
@@ -185,14 +183,14 @@ static void user_init(BenchNet *net, unsigned i, unsigned max_addrs)
     }
     link_set_user(u->link, &user_ops, u);
     memcpy(u->mac, bench_port_mac, ETHER_ADDR_LEN);
-    if (net->mode == IPVLAN_L2_MACNAT) {
+    if (net->mode != IPVLAN_L2) {
         u->mac[3] = 1;
         u->mac[4] = i >> 8;
         u->mac[5] = i;
     }
 }
 
-BenchNet *bench_net_new(IpvlanMode mode, unsigned n, unsigned max_addrs)
+BenchNet *bench_net_new_with(IpvlanMode mode, unsigned n, IpvlanConfig config)
 {
     BenchNet *net = g_new0(BenchNet, 1);
 
@@ -201,9 +199,16 @@ BenchNet *bench_net_new(IpvlanMode mode, unsigned n, unsigned max_addrs)
     net->user = g_new0(BenchUser, n);
     net->wire = link_new(&bench_platform, "wire", "up0", NULL, net, NULL);
     for (unsigned i = 0; i < n; i++) {
-        user_init(net, i, max_addrs);
+        user_init(net, i, config);
     }
     return net;
+}
+
+BenchNet *bench_net_new(IpvlanMode mode, unsigned n, unsigned max_addrs)
+{
+    return bench_net_new_with(mode, n, (IpvlanConfig) {
+        .learn = IPVLAN_LEARN_ON, .max_addrs = max_addrs,
+    });
 }
 
 void bench_net_free(BenchNet *net)

@@ -68,6 +68,9 @@ typedef struct BenchNet {
 extern const uint8_t bench_port_mac[ETHER_ADDR_LEN];
 extern const uint8_t bench_gateway_mac[ETHER_ADDR_LEN];
 
+/* @n slaves of one @config, which says nothing of mode and default MAC. */
+BenchNet *bench_net_new_with(IpvlanMode mode, unsigned n, IpvlanConfig config);
+
 /* @n slaves that learn up to @max_addrs addresses each. */
 BenchNet *bench_net_new(IpvlanMode mode, unsigned n, unsigned max_addrs);
 void bench_net_free(BenchNet *net);
