@@ -163,78 +163,86 @@ static void slots_alloc(FlowTable *t, uint32_t n_slots)
     t->shift = 32 - __builtin_ctz(n_slots);
 }
 
-/* Returns how far from its home it is. */
-static uint32_t slot_put(FlowTable *t, FlowSlot slot)
+static uint32_t slot_home(const FlowTable *t, FlowSlot slot)
 {
-    uint32_t home = slot.hash >> t->shift;
+    return t->more[flow_slot_index(slot)].hash >> t->shift;
+}
+
+/* Returns how far from its home it is. */
+static uint32_t slot_put(FlowTable *t, uint32_t index)
+{
+    uint32_t hash = t->more[index].hash;
+    uint32_t home = hash >> t->shift;
     uint32_t i = home;
 
-    while (t->slots[i].flow) {
+    while (t->slots[i]) {
         i = (i + 1) & t->mask;
     }
-    t->slots[i] = slot;
+    t->slots[i] = flow_slot(hash, index);
     return (i - home) & t->mask;
+}
+
+static void slots_fill(FlowTable *t)
+{
+    for (uint32_t i = 1; i <= t->n_used; i++) {
+        if (t->flows[i].kind) {
+            slot_put(t, i);
+        }
+    }
 }
 
 static SLOW_PATH void slots_grow(FlowTable *t)
 {
-    FlowSlot *old = t->slots;
-    uint32_t n_old = t->mask + 1;
+    uint32_t n_slots = (t->mask + 1) * 2;
 
-    slots_alloc(t, n_old * 2);
-    for (uint32_t i = 0; i < n_old; i++) {
-        if (old[i].flow) {
-            slot_put(t, old[i]);
-        }
-    }
-    g_free(old);
+    g_free(t->slots);
+    slots_alloc(t, n_slots);
+    slots_fill(t);
 }
 
 /* By new secrets. */
 static SLOW_PATH void slots_rehash(FlowTable *t)
 {
-    memset(t->slots, 0, (t->mask + 1) * sizeof(FlowSlot));
     t->platform->random(t->secret, sizeof(t->secret));
     for (uint32_t i = 1; i <= t->n_used; i++) {
         Flow *f = &t->flows[i];
 
-        if (f->kind) {
-            t->more[i].hash = flow_hash(t, f->q, f->kind);
-            slot_put(t, (FlowSlot) { t->more[i].hash, i });
-        }
+        t->more[i].hash = flow_hash(t, f->q, f->kind);
     }
+    memset(t->slots, 0, (t->mask + 1) * sizeof(FlowSlot));
+    slots_fill(t);
 }
 
-static void slot_insert(FlowTable *t, FlowSlot slot)
+/* For a flow that is in none; where there are too few, it gets one, too. */
+static void slot_insert(FlowTable *t, uint32_t index)
 {
     uint32_t n_slots = t->mask + 1;
 
     if ((t->n + 1) * (n_slots < ROOMY_SLOTS ? 4 : 2) > n_slots) {
         slots_grow(t);
-    }
-    if (G_UNLIKELY(slot_put(t, slot) > MAX_PROBE)) {
+    } else if (G_UNLIKELY(slot_put(t, index) > MAX_PROBE)) {
         slots_rehash(t);
     }
 }
 
 /* Close the gap: who probed past it must still be found. */
-static void slot_remove(FlowTable *t, FlowSlot slot)
+static void slot_remove(FlowTable *t, uint32_t index)
 {
-    uint32_t hole = slot.hash >> t->shift;
+    uint32_t hole = t->more[index].hash >> t->shift;
 
-    while (t->slots[hole].flow != slot.flow) {
+    while (flow_slot_index(t->slots[hole]) != index) {
         hole = (hole + 1) & t->mask;
     }
-    for (uint32_t i = (hole + 1) & t->mask; t->slots[i].flow;
+    for (uint32_t i = (hole + 1) & t->mask; t->slots[i];
          i = (i + 1) & t->mask) {
-        uint32_t home = t->slots[i].hash >> t->shift;
+        uint32_t home = slot_home(t, t->slots[i]);
 
         if (((i - home) & t->mask) >= ((i - hole) & t->mask)) {
             t->slots[hole] = t->slots[i];
             hole = i;
         }
     }
-    t->slots[hole] = (FlowSlot) { 0 };
+    t->slots[hole] = 0;
 }
 
 /* --- the wheel ----------------------------------------------------------- */
@@ -377,7 +385,7 @@ Flow *flow_insert(FlowTable *t, const FlowKey *key, uint32_t hash,
     t->more[i] = (FlowMore) { .payer = payer, .hash = hash };
     wheel_file(t, i, t->turned);
     queue_append(t, payer, i);
-    slot_insert(t, (FlowSlot) { hash, i });
+    slot_insert(t, i);
     t->n++;
     payer->n++;
     payer->n_fragments += state == FLOW_FRAGMENT;
@@ -391,7 +399,7 @@ void flow_remove(FlowTable *t, Flow *f)
     FlowMore *more = &t->more[i];
     FlowPayer *payer = more->payer;
 
-    slot_remove(t, (FlowSlot) { more->hash, i });
+    slot_remove(t, i);
     wheel_remove(t, i);
     list_remove(t, payer_list(payer, f), queue_link, i);
     payer->n_fragments -= f->state == FLOW_FRAGMENT;

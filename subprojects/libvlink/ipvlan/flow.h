@@ -79,10 +79,13 @@ typedef struct Flow {
     IpvlanRule *rule[2];        /* that accepts it for this end, or NULL */
 } __attribute__((aligned(64))) Flow;
 
-typedef struct FlowSlot {
-    uint32_t hash;
-    uint32_t flow;              /* index, 0: free */
-} FlowSlot;
+/*
+ * The flow's index and, above it, as much of its hash as there is room for;
+ * 0: free.  Small, so that the slots of thousands stay in the cache.
+ */
+typedef uint32_t FlowSlot;
+
+#define FLOW_INDEX_BITS 17
 
 typedef struct FlowList {
     uint32_t head, tail;
@@ -200,20 +203,21 @@ static inline uint16_t flow_slave(const Flow *f, unsigned end)
 
 /*
  * Guests choose addresses and ports, and must not be able to choose
- * collisions: pair-multiply-shift, as in owners.h.  All 32 bits are kept, so
- * that a slot tells nearly always whether it is the one.
+ * collisions: pair-multiply-shift, as in owners.h.  The upper bits are where
+ * in the table it is at home, the lower ones are in the slot.
  */
 static inline uint32_t flow_hash(const FlowTable *t, const uint64_t q[5],
                                  uint16_t kind)
 {
     const uint64_t *s = t->secret;
-    uint64_t sum = s[10] * kind + s[11];
-    uint32_t h;
+    uint64_t sum = (s[0] + (uint32_t)q[0]) * (s[1] + (q[0] >> 32)) +
+                   (s[2] + (uint32_t)q[1]) * (s[3] + (q[1] >> 32)) +
+                   (s[4] + (uint32_t)q[2]) * (s[5] + (q[2] >> 32)) +
+                   (s[6] + (uint32_t)q[3]) * (s[7] + (q[3] >> 32)) +
+                   (s[8] + (uint32_t)q[4]) * (s[9] + (q[4] >> 32)) +
+                   s[10] * kind + s[11];
+    uint32_t h = sum >> 32;
 
-    for (int i = 0; i < 5; i++) {
-        sum += (s[2 * i] + (uint32_t)q[i]) * (s[2 * i + 1] + (q[i] >> 32));
-    }
-    h = sum >> 32;
     return (h ^ h >> 15) * 0x9e3779b1u;
 }
 
@@ -226,18 +230,25 @@ static inline bool flow_is(const Flow *f, const FlowKey *key)
     return !other;
 }
 
+static inline FlowSlot flow_slot(uint32_t hash, uint32_t index)
+{
+    return hash << FLOW_INDEX_BITS | index;
+}
+
+static inline uint32_t flow_slot_index(FlowSlot slot)
+{
+    return slot & ((1u << FLOW_INDEX_BITS) - 1);
+}
+
 /* NULL: not tracked.  It may have expired. */
 static inline Flow *flow_find(const FlowTable *t, const FlowKey *key,
                               uint32_t hash)
 {
-    for (uint32_t i = hash >> t->shift; t->slots[i].flow;
-         i = (i + 1) & t->mask) {
-        if (t->slots[i].hash == hash) {
-            Flow *f = &t->flows[t->slots[i].flow];
+    for (uint32_t i = hash >> t->shift; t->slots[i]; i = (i + 1) & t->mask) {
+        uint32_t index = t->slots[i] ^ flow_slot(hash, 0);
 
-            if (G_LIKELY(flow_is(f, key))) {
-                return f;
-            }
+        if (index <= FLOW_MAX && G_LIKELY(flow_is(&t->flows[index], key))) {
+            return &t->flows[index];
         }
     }
     return NULL;
