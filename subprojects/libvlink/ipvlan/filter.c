@@ -564,6 +564,7 @@ static inline void flow_go_on(FilterPass *pass)
     }
 }
 
+/* A rule that has let it out and in has decided about one packet. */
 void filter_end(FilterPass *pass, const Packet *p)
 {
     if (pass->flow &&

@@ -22,6 +22,9 @@
 /* See OWNER_MAX_PROBE: who gets so far has bad secrets, or knows them. */
 #define MAX_PROBE 128
 
+/* In a queue where that many in a row are in use, one more is not missed. */
+#define MAX_CHANCES 4096
+
 #define SECONDS(n) ((n) * FLOW_TICKS_PER_S)
 
 /*
@@ -325,19 +328,20 @@ static void queue_append(FlowTable *t, FlowPayer *payer, uint32_t i)
 /*
  * The longest idle of @payer's flows, nearly: who has had packets since it was
  * looked at last gets another chance.  A packet gives at most one, so there
- * are no more of them than packets.
+ * are no more of them than packets; and not all of them at once.
  */
 static Flow *longest_idle(FlowTable *t, FlowPayer *payer)
 {
-    for (;;) {
+    for (unsigned n = 0; n < MAX_CHANCES; n++) {
         uint32_t i = payer->flows.head;
 
         if (t->more[i].seen == t->flows[i].deadline) {
-            return &t->flows[i];
+            break;
         }
         list_remove(t, &payer->flows, queue_link, i);
         queue_append(t, payer, i);
     }
+    return &t->flows[payer->flows.head];
 }
 
 static SLOW_PATH void make_room(FlowTable *t)

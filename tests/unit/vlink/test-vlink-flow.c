@@ -257,6 +257,33 @@ static void test_longest_idle(void)
     stop();
 }
 
+/* Where all are in use one goes nevertheless, and none of somebody else's. */
+static void test_all_busy(void)
+{
+    unsigned n;
+
+    start();
+    insert(0, &payer[1], FLOW_UDP);
+    for (n = 1; n < FLOW_MAX; n++) {
+        insert(n, &payer[0], FLOW_UDP);
+    }
+    for (unsigned k = 0; k < 20; k++) {
+        now++;
+        for (unsigned i = 1; i < FLOW_MAX; i++) {
+            Flow *f = find(i);
+
+            if (f) {
+                touch(f);
+            }
+        }
+        insert(n++, &payer[1], FLOW_UDP);
+        g_assert_cmpuint(t.n, ==, FLOW_MAX);
+    }
+    g_assert_cmpuint(payer[1].n, ==, 21);
+    g_assert_nonnull(find(0));
+    stop();
+}
+
 static void test_fragments(void)
 {
     start();
@@ -409,6 +436,7 @@ int main(int argc, char **argv)
     g_test_add_func("/flow/room/fair", test_fair);
     g_test_add_func("/flow/room/random", test_fair_random);
     g_test_add_func("/flow/room/longest-idle", test_longest_idle);
+    g_test_add_func("/flow/room/all-busy", test_all_busy);
     g_test_add_func("/flow/room/fragments", test_fragments);
     g_test_add_func("/flow/forget", test_forget);
     g_test_add_func("/flow/expiry/states", test_expiry);
