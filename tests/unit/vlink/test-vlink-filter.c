@@ -403,7 +403,7 @@ static void test_siblings(void)
 /* One end by a rule, the other one by the policy: rules that come count. */
 static void test_half_flow(void)
 {
-    IpvlanRule *drop;
+    IpvlanRule *drop, *accept;
 
     start(IPVLAN_POLICY_ACCEPT);
     rule(1, IPVLAN_OUT, "tcp dst port 80", IPVLAN_ACCEPT);
@@ -415,6 +415,16 @@ static void test_half_flow(void)
     assert_dropped(b, a, tcp(B, 80, A, 4000, ACK));
     g_assert_cmpuint(packets(drop), ==, 2);
     g_assert_cmpuint(flows(), ==, 1);
+    g_ptr_array_remove(rules, drop);
+
+    /* one that accepts the other end later does it for good, too */
+    accept = rule(1, IPVLAN_IN, "tcp port 80", IPVLAN_ACCEPT);
+    assert_passes(a, b, tcp(A, 4000, B, 80, ACK));
+    drop = rule(0, IPVLAN_BOTH, "tcp port 80", IPVLAN_DROP);
+    assert_passes(a, b, tcp(A, 4000, B, 80, ACK));
+    assert_passes(b, a, tcp(B, 80, A, 4000, ACK));
+    g_assert_cmpuint(packets(accept), ==, 3);
+    g_assert_cmpuint(packets(drop), ==, 0);
     stop();
 }
 
@@ -901,6 +911,36 @@ static void test_tcp_invalid(void)
     refuse_in(SYN | 1);
     refuse_in(0);
     assert_in(DATA);
+    stop();
+
+    /* the other end has an old connection, and says so (RFC 9293, 3.5.1) */
+    tcp_open();
+    g_ptr_array_set_size(rules, 1);
+    rule(0, IPVLAN_OUT, "tcp", IPVLAN_REJECT);
+    assert_in(ACK);
+    g_assert_cmpint(out(ACK), ==, IPVLAN_REJECT);
+    g_assert_cmpint(out(SYNACK), ==, IPVLAN_REJECT);
+    g_assert_cmpint(out(FIN), ==, IPVLAN_REJECT);
+    refuse_in(FIN);
+    assert_out(RST);
+    assert_in(FIN);
+    assert_expires_in(10);
+    stop();
+
+    /* what gets lost is sent once more */
+    tcp_open();
+    assert_out(SYN);
+    assert_in(SYNACK);
+    assert_in(SYNACK);
+    assert_out(SYN);
+    assert_out(ACK);
+    assert_in(SYNACK);
+    assert_out(FIN);
+    assert_in(FIN);
+    assert_in(FIN);
+    assert_out(ACK);
+    assert_in(FIN);
+    assert_expires_in(120);
     stop();
 
     /* two SYNs that cross open one connection, RFC 9293 */
