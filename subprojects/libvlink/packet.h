@@ -253,6 +253,9 @@ uint8_t *packet_cow_head(Packet *p, uint32_t len);
 /* The same of the Ethernet header. */
 static inline uint8_t *packet_cow_eth(Packet *p)
 {
+    if (p->head == p->scratch && p->head_len >= PACKET_HEAD_LEN) {
+        return p->scratch;
+    }
     if (G_UNLIKELY(p->head == p->scratch || p->head_len <= PACKET_HEAD_LEN)) {
         return packet_cow_head(p, PACKET_HEAD_LEN);
     }

@@ -111,14 +111,65 @@ static LinkTx ipvlan_send_mac(IpvlanSlave *slave, IpvlanSlave *to, Packet *p)
     return ipvlan_send_sibling(slave, to, p);
 }
 
+/* --- what is checked is what is sent -------------------------------------- */
+
+/* Headers with two tags, of IPv6, and of TCP without options; ARP's, too. */
+#define SETTLED_LEN 96
+
+/*
+ * A guest may write to its frame while it is on its way.  Where it matters
+ * what was checked, that is copied first.  A held packet is a copy.
+ */
+static inline void settle(Packet *p)
+{
+    if (p->buf) {
+        return;
+    }
+    if (G_LIKELY(p->head != p->scratch && p->head_len > SETTLED_LEN)) {
+        memcpy(p->scratch, p->head, SETTLED_LEN);
+        packet_use_scratch(p, SETTLED_LEN);
+    } else {
+        packet_cow_head(p, MIN(p->len, SETTLED_LEN));
+    }
+}
+
+/* Did all that was looked at fit in there? */
+static inline bool is_settled(const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+
+    if (G_LIKELY(l->l4 && l->kind != PACKET_ND)) {
+        return l->l4 + 8u <= p->head_len || p->buf;
+    }
+    /* its options; extension headers before a fragment */
+    return l->end <= p->head_len || p->buf ||
+           (l->kind != PACKET_ND && l->kind != PACKET_IPV6);
+}
+
+/* Headers that are deeper, and rare. */
+static SLOW_PATH LinkTx ipvlan_xmit_copy(Link *link, const Packet *p)
+{
+    g_autoptr(Packet) copy = packet_copy(p, NULL);
+
+    return ipvlan_xmit(link, copy);
+}
+
 LinkTx ipvlan_xmit(Link *link, Packet *p)
 {
     IpvlanSlave *slave = link_priv(link);
     IpvlanPort *port = slave->port;
-    DropReason why = packet_parse(p);
+    bool guarded = slave->guard != IPVLAN_GUARD_OFF;
     const uint8_t *dst;
     IpvlanSlave *to;
+    DropReason why;
 
+    if (guarded) {
+        settle(p);
+    }
+    why = packet_parse(p);
+    if (!why && guarded && G_UNLIKELY(!is_settled(p))) {
+        return ipvlan_xmit_copy(link, p);
+    }
     if (!why) {
         why = snoop_sent(slave, p);
     }

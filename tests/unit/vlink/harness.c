@@ -110,6 +110,7 @@ void clock_run_until(int64_t when)
 /* --- traces and randomness ------------------------------------------------ */
 
 static GArray *traces;
+void (*trace_hook)(const LinkTrace *t);
 
 static void test_trace(const LinkTrace *t)
 {
@@ -122,6 +123,9 @@ static void test_trace(const LinkTrace *t)
         r.addr = *t->addr;
     }
     g_array_append_val(traces, r);
+    if (trace_hook) {
+        trace_hook(t);
+    }
 }
 
 unsigned trace_count(LinkEvent event, TraceRecord *last)

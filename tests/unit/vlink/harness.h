@@ -49,6 +49,8 @@ typedef struct TraceRecord {
 /* Traces of @event since trace_reset(); the last one goes to @last. */
 unsigned trace_count(LinkEvent event, TraceRecord *last);
 void trace_reset(void);
+/* Called with each of them, while it is set. */
+extern void (*trace_hook)(const LinkTrace *t);
 
 /* --- a wire: the root link ------------------------------------------------ */
 

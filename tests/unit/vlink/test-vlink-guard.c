@@ -1002,6 +1002,105 @@ static void test_pieces(void)
     trial_fini(&t);
 }
 
+/* --- a guest that writes to what is on its way ----------------------------- */
+
+static Frame *on_its_way, *instead;
+
+/* It has been checked, and not been copied yet. */
+static void write_meanwhile(const LinkTrace *t)
+{
+    if (t->event == LINK_EVENT_FORWARD || t->event == LINK_EVENT_SEND ||
+        t->event == LINK_EVENT_DEFER) {
+        memcpy(on_its_way->data, instead->data, on_its_way->len);
+    }
+}
+
+/* The first @len bytes, all but MAC addresses, are still @good's. */
+static void check_got(const Frame *good, GPtrArray *got, unsigned len)
+{
+    for (unsigned i = 0; i < got->len; i++) {
+        const Frame *f = got->pdata[i];
+
+        g_assert_cmpmem(f->data + 12, len - 12, good->data + 12, len - 12);
+        g_assert_false(mac_equal(frame_src(f), other_mac));
+    }
+}
+
+/*
+ * @good becomes @evil, of the same length, behind the guard's back.  Nobody
+ * sees any of @evil's first @len bytes.  Frees both.
+ */
+static void check_meanwhile(Trial *t, Frame *good, Frame *evil, unsigned len)
+{
+    g_autoptr(Frame) before = frame_dup(good);
+    struct iovec iov = { good->data, good->len };
+    Packet p;
+
+    g_assert_cmpuint(good->len, ==, evil->len);
+    g_assert_true(memcmp(good->data + 12, evil->data + 12, len - 12) ||
+                  !mac_equal(frame_src(good), frame_src(evil)));
+    on_its_way = good;
+    instead = evil;
+    trace_hook = write_meanwhile;
+    packet_init(&p, &iov, 1);
+    g_assert_cmpint(link_xmit(t->a->link, &p), ==, LINK_TX_OK);
+    trace_hook = NULL;
+    g_assert_cmpmem(good->data, good->len, evil->data, evil->len);
+    clock_run_pending();
+    g_assert_cmpuint(t->net.wire.sent->len + t->b->got->len, >, 0);
+    check_got(before, t->net.wire.sent, len);
+    check_got(before, t->b->got, len);
+    net_clear(&t->net);
+    frame_free(good);
+    frame_free(evil);
+}
+
+static Frame *deep(Frame *f)
+{
+    return frame_ext(frame_ext(f, 60, 200), 43, 16);
+}
+
+static void test_meanwhile(gconstpointer data)
+{
+    const uint8_t *mac, *to;
+    Trial t;
+
+    trial_init(&t, mode_of(data), IPVLAN_GUARD_STRICT);
+    user_send(t.b, udp(gateway_mac, t.b->mac, B4, FAR4));
+    net_clear(&t.net);
+    mac = t.a->mac;
+    to = t.b->mac;
+    /* to the uplink, to a sibling, to many */
+    check_meanwhile(&t, from(&t, A4), from(&t, X4), 42);
+    check_meanwhile(&t, udp(to, mac, A4, B4), udp(to, mac, X4, B4), 42);
+    check_meanwhile(&t, udp(mac_broadcast, mac, A4, "10.0.0.255"),
+                    udp(mac_broadcast, mac, X4, "10.0.0.255"), 42);
+    /* longer than what is copied first; ports */
+    check_meanwhile(&t, frame_udp(to, mac, A6, B6, 4, 5, 1400),
+                    frame_udp(to, mac, X6, B6, 547, 546, 1400), 62);
+    check_meanwhile(&t, frame_tag(frame_udp(to, mac, A4, B4, 4, 5, 1400),
+                                  0x8100, 2),
+                    frame_tag(frame_udp(to, mac, X4, B4, 67, 68, 1400),
+                              0x8100, 3), 46);
+    check_meanwhile(&t, deep(frame_udp(to, mac, A6, B6, 4, 5, 1000)),
+                    deep(frame_udp(to, mac, A6, B6, 547, 546, 1000)), 278);
+    check_meanwhile(&t, frame_ext(frame_fragment(udp(to, mac, A6, B6), 800,
+                                                 true), 60, 80),
+                    frame_ext(frame_fragment(frame_udp(to, mac, A6, B6, 547,
+                                                       546, 21), 0, true),
+                              60, 80), 163);
+    /* ARP to a sibling, for which nothing is rewritten */
+    check_meanwhile(&t, arp_reply(to, mac, A4, B4),
+                    arp_reply(to, mac, X4, B4), 42);
+    /* neighbour discovery, to the end of it */
+    check_meanwhile(&t, nd_probe(mac, A6), nd_probe(mac, X6), 78);
+    check_meanwhile(&t, frame_ext(nd_solicit(mac, A6, FAR6), 0, 104),
+                    frame_ext(nd_solicit(mac, X6, FAR6), 0, 104), 62);
+    check_meanwhile(&t, frame_eth(gateway_mac, mac, 0x88cc, 90),
+                    frame_eth(gateway_mac, other_mac, 0x88cc, 90), 14);
+    trial_fini(&t);
+}
+
 static void each_mode(const char *name, GTestDataFunc fn)
 {
     static const IpvlanMode modes[] = { IPVLAN_L2, IPVLAN_L2_MACNAT };
@@ -1052,5 +1151,6 @@ int main(int argc, char **argv)
     g_test_add_func("/guard/events/rate", test_events_rate);
     each_mode("flood", test_flood);
     g_test_add_func("/guard/pieces", test_pieces);
+    each_mode("meanwhile", test_meanwhile);
     return g_test_run();
 }
