@@ -1002,7 +1002,83 @@ static void test_pieces(void)
     trial_fini(&t);
 }
 
-/* --- a guest that writes to what is on its way ----------------------------- */
+/* --- l3 ------------------------------------------------------------------- */
+
+static User *add_l3(Net *net, const char *addr, const char *addr6)
+{
+    static const bool off = false;
+    IpPrefix prefixes[] = { prefix(addr), prefix(addr6) };
+    IpAddr gateways[] = { ip("10.0.0.254"), ip("fd00::fe") };
+
+    return net_add(net, (IpvlanConfig) {
+        .addrs = prefixes, .n_addrs = 2, .guard = IPVLAN_GUARD_AUTO,
+        .gateways = gateways, .n_gateways = 2, .ra = &off,
+    });
+}
+
+static uint64_t guard_drops(const User *u)
+{
+    uint64_t n = u->link->stats.drops[DROP_NOT_OWNED];
+
+    for (DropReason r = DROP_GUARD_MAC; r <= DROP_GUARD_REDIRECT; r++) {
+        n += u->link->stats.drops[r];
+    }
+    return n;
+}
+
+/* Whether it is routed, answered or neither is not the guard's. */
+static void unguarded(Trial *t, Frame *f)
+{
+    uint64_t before = guard_drops(t->a);
+
+    user_send(t->a, f);
+    g_assert_cmpuint(guard_drops(t->a), ==, before);
+    net_clear(&t->net);
+}
+
+static void test_l3(gconstpointer data)
+{
+    const char *local;
+    const uint8_t *mac;
+    Trial t;
+
+    net_init(&t.net, mode_of(data), IPVLAN_BRIDGE);
+    t.a = add_l3(&t.net, A4, A6);
+    t.b = add_l3(&t.net, B4, B6);
+    mac = t.a->mac;
+    unguarded(&t, udp(port_mac, mac, A4, FAR4));
+    unguarded(&t, udp(port_mac, mac, A6, FAR6));
+    unguarded(&t, arp_request(mac, A4, "10.0.0.254"));
+    unguarded(&t, arp_probe(mac, A4));
+    unguarded(&t, arp_probe(mac, B4));
+    local = local_of(mac);
+    unguarded(&t, nd_probe(mac, local));
+    unguarded(&t, nd_solicit(mac, local, "fe80::1"));
+    unguarded(&t, nd_router_solicit(mac, local));
+    unguarded(&t, udp(port_mac, mac, local, FAR6));
+    unguarded(&t, dhcp_request(mac, 3));
+    /* what it may use all the same is not its own */
+    g_assert_cmpuint(net_addresses(t.a), ==, 2);
+
+    /* the neighbours that were looked for are given up meanwhile */
+    clock_advance(60 * NS_PER_S);
+    net_clear(&t.net);
+    REFUSED(&t, GUARD_SOURCE, udp(port_mac, mac, X4, FAR4));
+    REFUSED(&t, GUARD_SOURCE, udp(port_mac, mac, X4, B4));
+    REFUSED(&t, GUARD_SOURCE, udp(port_mac, mac, X6, FAR6));
+    REFUSED(&t, GUARD_SOURCE, udp(port_mac, mac, "0.0.0.0", FAR4));
+    REFUSED(&t, GUARD_SOURCE, udp(port_mac, mac, local_of(other_mac), FAR6));
+    REFUSED(&t, NOT_OWNED, udp(port_mac, mac, B4, FAR4));
+    REFUSED(&t, GUARD_ARP, arp_announce(mac, X4));
+    REFUSED(&t, GUARD_ARP, arp_probe(mac, X4));
+    REFUSED(&t, GUARD_ND, nd_probe(mac, X6));
+    REFUSED(&t, GUARD_ND, nd_advert(port_mac, mac, X6, FAR6));
+    REFUSED(&t, GUARD_MAC, udp(port_mac, other_mac, A4, FAR4));
+    REFUSED(&t, GUARD_TAGS, thrice(udp(port_mac, mac, A4, FAR4), 0x8100));
+    trial_fini(&t);
+}
+
+/* --- a guest that writes to what is on its way ---------------------------- */
 
 static Frame *on_its_way, *instead;
 
@@ -1117,6 +1193,10 @@ static void each_mode(const char *name, GTestDataFunc fn)
 int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
+    g_test_add_data_func("/guard/l3/all", GINT_TO_POINTER(IPVLAN_L3),
+                         test_l3);
+    g_test_add_data_func("/guard/l3s/all", GINT_TO_POINTER(IPVLAN_L3S),
+                         test_l3);
     each_mode("ip/spoofed", test_ip);
     each_mode("ip/tagged", test_tagged);
     each_mode("ip/too-deep", test_too_deep);
