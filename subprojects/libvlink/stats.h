@@ -25,7 +25,8 @@
     X(NOT_OWNED,    "not-owned",      "source address belongs to another "   \
                                       "slave")                               \
     X(GUARD_MAC,    "guard-mac",      "not the guest's MAC address")         \
-    X(GUARD_TAGS,   "guard-tags",     "more VLAN tags than can be checked")  \
+    X(GUARD_TAGS,   "guard-tags",     "more VLAN tags than can be checked, " \
+                                      "or an Ethertype behind a length")     \
     X(GUARD_SOURCE, "guard-source",   "IP source is not the slave's")        \
     X(GUARD_ARP,    "guard-arp",      "ARP sender is not the slave")         \
     X(GUARD_ND,     "guard-nd",       "neighbour discovery for what is not " \

@@ -124,13 +124,14 @@ static bool check_nd_options(const IpvlanSlave *slave, const Packet *p)
 /*
  * What is behind these, somebody else on the network may take for more tags
  * (0x9100 and its like were in use before 802.1ad), or for the frame's
- * Ethertype (RFC 1042; RFC 1122, 2.3.3 has every host accept it).
+ * Ethertype: RFC 1122, 2.3.3, has hosts accept RFC 1042, and 802.11 makes
+ * Ethernet of it and of 802.1H.
  */
 static bool is_disguised(const Packet *p)
 {
-    static const uint8_t snap[] = { 0xaa, 0xaa, 3, 0, 0, 0 };
+    static const uint8_t snap[] = { 0xaa, 0xaa, 3, 0, 0 };
     const PacketLayers *l = &p->layers;
-    uint8_t buf[sizeof(snap)];
+    uint8_t buf[sizeof(snap) + 1];
     const uint8_t *b;
 
     switch (l->ethertype) {
@@ -145,7 +146,7 @@ static bool is_disguised(const Packet *p)
         return false;
     }
     b = packet_peek(p, l->l3, sizeof(buf), buf);
-    return b && !memcmp(b, snap, sizeof(snap));
+    return b && !memcmp(b, snap, sizeof(snap)) && (b[5] == 0 || b[5] == 0xf8);
 }
 
 static DropReason check_identity(const IpvlanSlave *slave, const Packet *p)

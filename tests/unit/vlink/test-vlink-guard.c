@@ -155,16 +155,21 @@ static Frame *thrice(Frame *f, uint16_t outermost)
     return frame_tag(f, outermost, 3);
 }
 
-/* IP behind an 802.3 length and a SNAP header, RFC 1042. */
-static Frame *in_snap(Frame *f)
+/* Behind an 802.3 length and a SNAP header; 0: RFC 1042, 0xf8: 802.1H. */
+static Frame *in_snap_of(Frame *f, uint8_t oui)
 {
-    static const uint8_t snap[] = { 0xaa, 0xaa, 3, 0, 0, 0 };
+    const uint8_t snap[] = { 0xaa, 0xaa, 3, 0, 0, oui };
     uint8_t head[8];
 
     head[0] = (f->len - 14 + 8) >> 8;
     head[1] = f->len - 14 + 8;
     memcpy(head + 2, snap, sizeof(snap));
     return frame_insert(f, 12, head, sizeof(head));
+}
+
+static Frame *in_snap(Frame *f)
+{
+    return in_snap_of(f, 0);
 }
 
 /* What cannot be looked into does not pass, whatever may be inside. */
@@ -179,12 +184,14 @@ static void test_too_deep(gconstpointer data)
     REFUSED(&t, GUARD_TAGS, frame_tag(from(&t, X4), 0x9200, 1));
     REFUSED(&t, GUARD_TAGS, in_snap(from(&t, X4)));
     REFUSED(&t, GUARD_TAGS, in_snap(arp_announce(t.a->mac, X4)));
+    REFUSED(&t, GUARD_TAGS, in_snap_of(arp_announce(t.a->mac, X4), 0xf8));
     REFUSED(&t, GUARD_TAGS, frame_tag(in_snap(from(&t, X4)), 0x8100, 1));
     /* a bare tag, cut off behind it */
     REFUSED(&t, GUARD_TAGS, frame_cut(thrice(from(&t, X4), 0x8100), 26));
     /* neither IP nor disguised */
     passes(&t, frame_eth(gateway_mac, t.a->mac, 0x88cc, 60));
     passes(&t, frame_eth(gateway_mac, t.a->mac, 60, 60));
+    passes(&t, in_snap_of(frame_eth(gateway_mac, t.a->mac, 0x2000, 60), 12));
     trial_fini(&t);
 }
 
