@@ -741,6 +741,13 @@ static void assert_reset(Frame *f, const uint8_t *dst, const uint8_t *src)
     frame_free(f);
 }
 
+static Frame *syn(const uint8_t *src, const char *sip, const char *dip)
+{
+    Frame *f = frame_tcp(port_mac, src, sip, dip, 0);
+
+    return frame_checksum(frame_set8(f, frame_offsets(f).l4 + 13, 0x02));
+}
+
 /* Who is refused is told, wherever he is: TCP by a reset. */
 static void test_filter_reject(void)
 {
@@ -749,14 +756,13 @@ static void test_filter_reject(void)
 
     filtered_init(&r, IPVLAN_POLICY_ACCEPT);
     rule = add_rule(&r, IPVLAN_IN, IPVLAN_REJECT, "tcp dst port 80");
-    user_send(r.a, frame_tcp(port_mac, r.a->mac, A4, B4, 0));
+    user_send(r.a, syn(r.a->mac, A4, B4));
     assert_drops(r.a->link, FILTER, 1);
     g_assert_cmpuint(r.a->got->len, ==, 1);
     assert_reset(user_take(r.a), r.a->mac, port_mac);
     net_assert_quiet(&r.net);
 
-    wire_receive(&r.net.wire,
-                 frame_tcp(port_mac, gateway_mac, FAR6, B6, 0));
+    wire_receive(&r.net.wire, syn(gateway_mac, FAR6, B6));
     assert_drops(r.b->link, FILTER, 1);
     g_assert_cmpuint(r.net.wire.sent->len, ==, 1);
     assert_reset(wire_take(&r.net.wire), gateway_mac, port_mac);
@@ -764,7 +770,7 @@ static void test_filter_reject(void)
     ipvlan_rule_free(rule);
 
     rule = add_rule(&r, IPVLAN_OUT, IPVLAN_REJECT, "tcp");
-    user_send(r.b, frame_tcp(port_mac, r.b->mac, B6, FAR6, 0));
+    user_send(r.b, syn(r.b->mac, B6, FAR6));
     assert_drops(r.b->link, FILTER, 2);
     g_assert_cmpuint(r.b->got->len, ==, 1);
     assert_reset(user_take(r.b), r.b->mac, port_mac);
