@@ -367,9 +367,22 @@ static const RuleError rule_errors[] = {
       "Parameter 'direction' does not accept value 'up'" },
     { "action", "'master': 'up0', 'action': 'forward'",
       "Parameter 'action' does not accept value 'forward'" },
-    { "match", "'master': 'up0', 'action': 'drop', "
-      "'match': 'tcp dst prot 22'",
-      "match=tcp dst prot 22: syntax error" },
+    { "match/syntax",
+      "'master': 'up0', 'action': 'drop', 'match': 'tcp and and udp'",
+      "match='tcp and and udp': can't parse filter expression: syntax error "
+      "at 'and' (character 9)" },
+    { "match/end",
+      "'master': 'up0', 'action': 'drop', 'match': 'tcp dst port'",
+      "match='tcp dst port': can't parse filter expression: syntax error at "
+      "its end (character 13)" },
+    { "match/name",
+      "'master': 'up0', 'action': 'drop', 'match': 'dst host localhost'",
+      "match='dst host localhost': unknown host 'localhost' (character 10), "
+      "names are not looked up" },
+    { "match/not-in-the-frame",
+      "'master': 'up0', 'action': 'drop', 'match': 'inbound'",
+      "match='inbound': it asks for what is not in a frame; for which way it "
+      "goes there is direction=" },
 };
 
 #define NETDEVS                                                             \
@@ -610,8 +623,9 @@ static const struct {
       "slave=n2: 'up0' has no such slave" },
     { "priority", RULE "master=up0,priority=70000,action=drop",
       "priority=70000: it has to be between 0 and 65535" },
-    { "match", RULE "master=up0,match='tcp dst prot 22',action=drop",
-      "match=tcp dst prot 22: syntax error" },
+    { "match", RULE "master=up0,match='tcp and and udp',action=drop",
+      "match='tcp and and udp': can't parse filter expression: syntax error "
+      "at 'and' (character 9)" },
 };
 
 static void test_rule_cli(const void *data)
@@ -1164,6 +1178,281 @@ static void test_random(const void *mode)
     rig_free(rig);
 }
 
+/* --- the filter ----------------------------------------------------------- */
+
+/* What answers @f's sender: addresses and ports the other way round. */
+static Frame answer_to(Frame f, const uint8_t *dst, const uint8_t *src)
+{
+    Frame a = with_dst(with_src(f, src), dst);
+
+    memcpy(a.b + 26, f.b + 30, 4);
+    memcpy(a.b + 30, f.b + 26, 4);
+    memcpy(a.b + 34, f.b + 36, 2);
+    memcpy(a.b + 36, f.b + 34, 2);
+    return a;
+}
+
+/* Two guests behind a filter, and a neighbour whom it knows. */
+static Rig *filter_rig(const char *policy)
+{
+    g_autofree char *options = g_strdup_printf("policy=%s,gateway=" GATEWAY,
+                                               policy);
+    Rig *rig = rig_of_two("l3s", options);
+
+    rule_add(rig->qts, "first", "'master': 'up0', 'action': 'accept'");
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, EXT_IP, 0));
+    expect_resolution(rig, GATEWAY, ext_mac);
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 0));
+    rule_del(rig->qts, "first");
+    g_assert_cmpint(get_int(rig->qts, "0.flows"), ==, 0);
+    return rig;
+}
+
+static void assert_refused(Rig *rig, const char *who, int64_t n)
+{
+    expect_nothing(rig);
+    g_assert_cmpint(get_drops(rig->qts, who, "filter"), ==, n);
+    g_assert_cmpint(get_drops(rig->qts, who, NULL), ==, n);
+}
+
+static void test_policy_accept(void)
+{
+    Rig *rig = filter_rig("accept");
+
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, EXT_IP, 1));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 1));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 2));
+    expect(rig, N1, udp(mac_b, port_mac, IP_A, IP_B, 2));
+    send_frame(rig, UP, inbound(IP_A, 3));
+    expect(rig, N0, udp(mac_a, port_mac, EXT_IP, IP_A, 3));
+    assert_refused(rig, "0.slaves.0", 0);
+    rig_free(rig);
+}
+
+static void test_policy_drop(void)
+{
+    Rig *rig = filter_rig("drop");
+
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, EXT_IP, 1));
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 2));
+    assert_refused(rig, "0.slaves.0", 2);
+    send_frame(rig, UP, inbound(IP_B, 3));
+    assert_refused(rig, "0.slaves.1", 1);
+
+    /* neither ARP nor what is the port's own is asked about */
+    send_frame(rig, N0, who_has(mac_a, IP_A, NOBODY));
+    expect(rig, N0, arp_reply(mac_a, port_mac, NOBODY, IP_A));
+    send_frame(rig, UP, who_has(ext_mac, EXT_IP, IP_B));
+    expect(rig, UP, arp_reply(ext_mac, port_mac, IP_B, EXT_IP));
+    rig_free(rig);
+}
+
+/* What a rule has accepted is a flow: its answers pass, and are counted. */
+static void test_filter_out(void)
+{
+    Rig *rig = filter_rig("drop");
+    Frame sent = udp(port_mac, mac_a, IP_A, EXT_IP, 1);
+    Frame answer = answer_to(sent, port_mac, ext_mac);
+
+    rule_add(rig->qts, "r1", "'master': 'up0', 'direction': 'out', "
+             "'match': 'udp dst port 2000', 'action': 'accept'");
+    send_frame(rig, UP, answer);
+    assert_refused(rig, "0.slaves.0", 1);
+    g_assert_cmpint(get_int(rig->qts, "0.rules.0.packets"), ==, 0);
+
+    send_frame(rig, N0, sent);
+    expect(rig, UP, with_dst(with_src(sent, port_mac), ext_mac));
+    g_assert_cmpint(get_int(rig->qts, "0.flows"), ==, 1);
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.0.flows"), ==, 1);
+    g_assert_cmpint(get_int(rig->qts, "0.slaves.1.flows"), ==, 0);
+    g_assert_cmpint(get_int(rig->qts, "0.rules.0.packets"), ==, 1);
+    g_assert_cmpint(get_int(rig->qts, "0.rules.0.bytes"), ==, sent.len);
+
+    send_frame(rig, UP, answer);
+    expect(rig, N0, with_dst(with_src(answer, port_mac), mac_a));
+    g_assert_cmpint(get_int(rig->qts, "0.rules.0.packets"), ==, 2);
+    g_assert_cmpint(get_int(rig->qts, "0.rules.0.bytes"), ==, 2 * sent.len);
+    assert_refused(rig, "0.slaves.0", 1);
+
+    /* it goes with its rule */
+    rule_del(rig->qts, "r1");
+    g_assert_cmpint(get_int(rig->qts, "0.flows"), ==, 0);
+    send_frame(rig, UP, answer);
+    send_frame(rig, N0, sent);
+    assert_refused(rig, "0.slaves.0", 3);
+    rig_free(rig);
+}
+
+static void test_filter_in(void)
+{
+    Rig *rig = filter_rig("drop");
+    Frame f = inbound(IP_A, 1);
+
+    rule_add(rig->qts, "r1", "'master': 'up0', 'direction': 'in', "
+             "'match': 'udp dst port 2000 and src host " EXT_IP "', "
+             "'action': 'accept'");
+    send_frame(rig, UP, f);
+    expect(rig, N0, udp(mac_a, port_mac, EXT_IP, IP_A, 1));
+    send_frame(rig, N0, answer_to(f, port_mac, mac_a));
+    expect(rig, UP, answer_to(f, ext_mac, port_mac));
+    assert_refused(rig, "0.slaves.0", 0);
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, EXT_IP, 2));
+    assert_refused(rig, "0.slaves.0", 1);
+    rig_free(rig);
+}
+
+/* Out of one and into the other: it takes two rules, or one for both. */
+static void test_filter_siblings(void)
+{
+    Rig *rig = filter_rig("drop");
+
+    rule_add(rig->qts, "out", "'master': 'up0', 'slave': 'n0', "
+             "'direction': 'out', 'action': 'accept'");
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 1));
+    assert_refused(rig, "0.slaves.0", 1);
+    rule_add(rig->qts, "in", "'master': 'up0', 'slave': 'n1', "
+             "'direction': 'in', 'action': 'accept'");
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 2));
+    expect(rig, N1, udp(mac_b, port_mac, IP_A, IP_B, 2));
+    send_frame(rig, N1, udp(port_mac, mac_b, IP_B, EXT_IP, 3));
+    assert_refused(rig, "0.slaves.1", 1);
+    rule_del(rig->qts, "in");
+    rule_del(rig->qts, "out");
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 4));
+    assert_refused(rig, "0.slaves.0", 2);
+
+    rule_add(rig->qts, "both", "'master': 'up0', 'action': 'accept'");
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 5));
+    expect(rig, N1, udp(mac_b, port_mac, IP_A, IP_B, 5));
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+/* The lowest priority is asked first, whenever it was made. */
+static void test_filter_order(void)
+{
+    Rig *rig = filter_rig("accept");
+    Frame f = udp(port_mac, mac_a, IP_A, IP_B, 1);
+    Frame got = udp(mac_b, port_mac, IP_A, IP_B, 1);
+
+    rule_add(rig->qts, "drop", "'master': 'up0', 'priority': 20, "
+             "'direction': 'out', 'action': 'drop'");
+    send_frame(rig, N0, f);
+    assert_refused(rig, "0.slaves.0", 1);
+    rule_add(rig->qts, "later", "'master': 'up0', 'priority': 20, "
+             "'direction': 'out', 'action': 'accept'");
+    send_frame(rig, N0, f);
+    assert_refused(rig, "0.slaves.0", 2);
+    rule_add(rig->qts, "before", "'master': 'up0', 'priority': 19, "
+             "'direction': 'out', 'match': 'udp', 'action': 'accept'");
+    send_frame(rig, N0, f);
+    expect(rig, N1, got);
+    rule_del(rig->qts, "before");
+    send_frame(rig, N0, f);
+    assert_refused(rig, "0.slaves.0", 3);
+    g_assert_cmpint(get_int(rig->qts, "0.rules.0.packets"), ==, 3);
+    g_assert_cmpint(get_int(rig->qts, "0.rules.1.packets"), ==, 0);
+    rule_del(rig->qts, "drop");
+    send_frame(rig, N0, f);
+    expect(rig, N1, got);
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
+static void expect_prohibited(Rig *rig, int wire, Frame sent)
+{
+    Frame f = receive(rig, wire);
+
+    g_assert_cmpint(f.b[23], ==, 1);            /* ICMP */
+    g_assert_cmpint(f.b[34], ==, 3);            /* unreachable: */
+    g_assert_cmpint(f.b[35], ==, 13);           /* prohibited */
+    g_assert_cmpmem(f.b + 42, 32, sent.b + 14, 32);
+}
+
+static void test_filter_reject(void)
+{
+    Rig *rig = filter_rig("accept");
+    Frame sent = udp(port_mac, mac_a, IP_A, EXT_IP, 1);
+    Frame received = inbound(IP_B, 2);
+
+    rule_add(rig->qts, "r1", "'master': 'up0', 'action': 'reject'");
+    send_frame(rig, N0, sent);
+    expect_prohibited(rig, N0, sent);
+    send_frame(rig, UP, received);
+    expect_prohibited(rig, UP, received);
+    assert_refused(rig, "0.slaves.0", 1);
+    assert_refused(rig, "0.slaves.1", 1);
+    g_assert_cmpint(get_int(rig->qts, "0.rules.0.packets"), ==, 2);
+    rig_free(rig);
+}
+
+/* A slave comes, goes and comes: what there is for it is in force. */
+static void test_filter_life(void)
+{
+    Rig *rig = rig_prepare("-machine none");
+    Frame f = inbound(IP_B, 1);
+
+    rig_add_slave(rig, N0, "mac=" PORT_MAC ",mode=l3s,addr=" IP_A);
+    rig_wire(rig, N1, "s1");
+    rig_start(rig);
+    rule_add(rig->qts, "r1", "'master': 'up0', 'direction': 'in', "
+             "'match': 'dst host " IP_B "', 'action': 'drop'");
+
+    for (int i = 0; i < 3; i++) {
+        const char *who = i == 2 ? "0.slaves.0" : "0.slaves.1";
+        g_autofree char *mac = g_strdup_printf("%s.mac", who);
+
+        add(rig->qts, "n1", "'master': 'up0', 'netdev': 's1', "
+            "'mode': 'l3s', 'mac': '" PORT_MAC "', 'addr': [ '" IP_B "' ]");
+        send_frame(rig, N1, announcement(mac_b, IP_B));
+        while (!has(rig->qts, mac)) {
+            continue;
+        }
+        send_frame(rig, UP, f);
+        while (get_drops(rig->qts, who, "filter") != 1) {
+            continue;
+        }
+        g_assert_cmpint(get_int(rig->qts, "0.rules.0.packets"), ==, i + 1);
+        del(rig->qts, "n1");
+        if (i == 1) {
+            /* and the port goes with its last one */
+            del(rig->qts, "n0");
+        }
+    }
+    g_assert_cmpint(recv(rig->fd[N1], f.b, 1, MSG_DONTWAIT), ==, -1);
+    g_assert_cmpint(errno, ==, EAGAIN);
+    qtest_quit(rig->qts);
+    for (int i = 0; i < N_WIRES; i++) {
+        if (rig->fd[i] >= 0) {
+            close(rig->fd[i]);
+        }
+    }
+    g_string_free(rig->args, true);
+    g_free(rig);
+}
+
+/* Rules come and go while frames do. */
+static void test_filter_load(void)
+{
+    Rig *rig = filter_rig("drop");
+
+    for (int i = 0; i < 100; i++) {
+        rule_add(rig->qts, "r1", "'master': 'up0', 'match': 'udp', "
+                 "'action': 'accept'");
+        for (int j = 0; j < 10; j++) {
+            send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, j));
+            send_frame(rig, N1, udp(port_mac, mac_b, IP_B, IP_A, j));
+        }
+        rule_del(rig->qts, "r1");
+        discard_all(rig);
+    }
+    g_assert_cmpint(get_int(rig->qts, "0.flows"), ==, 0);
+    rule_add(rig->qts, "r1", "'master': 'up0', 'action': 'accept'");
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, IP_B, 1));
+    expect(rig, N1, udp(mac_b, port_mac, IP_A, IP_B, 1));
+    rig_free(rig);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1222,6 +1511,16 @@ int main(int argc, char **argv)
     add_frames_test("router-advertisement", test_router_advertisement);
     add_frames_test("too-big", test_too_big);
     add_frames_test("random", test_random);
+
+    qtest_add_func("ipvlan-l3/policy/accept", test_policy_accept);
+    qtest_add_func("ipvlan-l3/policy/drop", test_policy_drop);
+    qtest_add_func("ipvlan-l3/filter/out", test_filter_out);
+    qtest_add_func("ipvlan-l3/filter/in", test_filter_in);
+    qtest_add_func("ipvlan-l3/filter/siblings", test_filter_siblings);
+    qtest_add_func("ipvlan-l3/filter/order", test_filter_order);
+    qtest_add_func("ipvlan-l3/filter/reject", test_filter_reject);
+    qtest_add_func("ipvlan-l3/filter/life", test_filter_life);
+    qtest_add_func("ipvlan-l3/filter/load", test_filter_load);
 
     return g_test_run();
 }
