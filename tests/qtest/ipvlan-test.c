@@ -1473,6 +1473,75 @@ static void test_filter(void)
     nic_rig_free(rig);
 }
 
+static void step(Rig *rig, int64_t seconds)
+{
+    qtest_clock_step(rig->qts, seconds * NANOSECONDS_PER_SECOND);
+}
+
+/* --- groups --------------------------------------------------------------- */
+
+#define GROUP "239.1.2.3"
+
+static const uint8_t group_mac[] = { 1, 0, 0x5e, 1, 2, 3 };
+
+enum { IGMP_QUERY = 0x11, IGMP_REPORT = 0x16, IGMP_LEAVE = 0x17 };
+
+/* RFC 2236, with the router alert option. */
+static Frame igmp(const uint8_t *dst, const uint8_t *src, const char *sip,
+                  const char *dip, uint8_t type, const char *group)
+{
+    static const uint8_t head[] = {
+        0x46, 0, 0, 32, 0, 0, 0, 0, 1, 2, 0, 0,
+    };
+    static const uint8_t alert[] = { 0x94, 4, 0, 0 };
+    Frame f = eth(dst, src, 0x0800);
+
+    put(&f, head, sizeof(head));
+    put_ip(&f, sip);
+    put_ip(&f, dip);
+    put(&f, alert, sizeof(alert));
+    put16(&f, type << 8 | 100);
+    put16(&f, 0);
+    put_ip(&f, group);
+    stw_be_p(f.b + 24, checksum(f.b + 14, 24, 0));
+    stw_be_p(f.b + 40, checksum(f.b + 38, 8, 0));
+    return f;
+}
+
+static void test_groups(void)
+{
+    static const uint8_t all_hosts[] = { 1, 0, 0x5e, 0, 0, 1 };
+    Rig *rig = rig_of_two("");
+    Frame report = igmp(group_mac, mac_a, IP_A, GROUP, IGMP_REPORT, GROUP);
+    Frame query = igmp(all_hosts, ext_mac, EXT_IP, "224.0.0.1", IGMP_QUERY,
+                       "0.0.0.0");
+    Frame data = udp(group_mac, ext_mac, EXT_IP, GROUP, 1);
+    g_autofree char *text = NULL;
+
+    /* nobody asks: it goes to all */
+    send_frame(rig, UP, data);
+    expect(rig, N0, data);
+    expect(rig, N1, data);
+
+    step(rig, 1);               /* a clock that stands at 0 is none */
+    send_frame(rig, UP, query);
+    expect(rig, N0, query);
+    expect(rig, N1, query);
+    send_frame(rig, N0, report);
+    expect(rig, UP, with_src(report, port_mac));
+    assert_str(rig->qts, "0.slaves.0.groups.0", GROUP);
+    g_assert_false(has(rig->qts, "0.slaves.1.groups.0"));
+    text = qtest_hmp(rig->qts, "info ipvlan");
+    g_assert_nonnull(strstr(text, "\r\n      groups 1\r\n"));
+
+    /* the answers are there: to members only */
+    step(rig, 11);
+    send_frame(rig, UP, data);
+    expect(rig, N0, data);
+    expect_nothing(rig);
+    rig_free(rig);
+}
+
 /* --- what can be asked ---------------------------------------------------- */
 
 static void test_counters(void)
@@ -1526,11 +1595,6 @@ static void test_counters(void)
     g_assert_false(has(rig->qts, "0.slaves.0.stats.drops.1.reason"));
     g_assert_false(get_bool(rig->qts, "0.slaves.0.default"));
     rig_free(rig);
-}
-
-static void step(Rig *rig, int64_t seconds)
-{
-    qtest_clock_step(rig->qts, seconds * NANOSECONDS_PER_SECOND);
 }
 
 static void test_expiry(void)
@@ -2005,6 +2069,7 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan/busy/rx-queue", test_rx_queue);
     qtest_add_func("ipvlan/busy/flood", test_flood);
     qtest_add_func("ipvlan/nic/filter", test_filter);
+    qtest_add_func("ipvlan/groups", test_groups);
 
     qtest_add_func("ipvlan/query/counters", test_counters);
     qtest_add_func("ipvlan/query/expiry", test_expiry);

@@ -63,6 +63,7 @@ static void print_shares(Monitor *mon, const IpvlanSlaveStatus *slave)
     print_list(mon, "      ", text);
 }
 
+/* Groups may be many, and come in no order: query-ipvlan has them. */
 static void print_guard(Monitor *mon, const IpvlanSlaveStatus *slave)
 {
     g_autoptr(GString) text = g_string_new(NULL);
@@ -73,6 +74,10 @@ static void print_guard(Monitor *mon, const IpvlanSlaveStatus *slave)
     }
     if (slave->has_flows) {
         g_string_append_printf(text, ", flows %u", slave->flows);
+    }
+    if (slave->groups) {
+        g_string_append_printf(text, ", groups %zu",
+                               QAPI_LIST_LENGTH(slave->groups));
     }
     print_list(mon, "      ", text);
 }

@@ -53,6 +53,14 @@ static void append_addr(const IpvlanAddrInfo *info, void *opaque)
     QAPI_LIST_APPEND(walk->tail, a);
 }
 
+static void append_group(const IpAddr *group, void *opaque)
+{
+    strList ***tail = opaque;
+
+    QAPI_LIST_APPEND(*tail, g_strdup(ip_format(group,
+                                               (char[IP_STR_MAX]) { })));
+}
+
 static void fill_shares(const Link *link, IpvlanSlaveStatus *slave)
 {
     const LinkRates *rates = &link->rates;
@@ -73,6 +81,7 @@ static IpvlanSlaveStatus *fill_slave(const Link *link, IpvlanMode mode)
     AddrWalk walk = {
         .tail = &slave->addresses, .now = link->platform->now(),
     };
+    strList **groups = &slave->groups;
     IpvlanSlaveInfo info;
 
     ipvlan_slave_info(link, &info);
@@ -91,6 +100,8 @@ static IpvlanSlaveStatus *fill_slave(const Link *link, IpvlanMode mode)
     fill_shares(link, slave);
     slave->stats = fill_stats(link);
     ipvlan_foreach_addr(link, append_addr, &walk);
+    slave->has_groups = mode < IPVLAN_L3;
+    ipvlan_foreach_group(link, append_group, &groups);
     return slave;
 }
 
