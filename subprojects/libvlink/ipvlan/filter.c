@@ -102,9 +102,18 @@ void filter_init(IpvlanPort *port)
     }
 }
 
+static void filter_set_reach(Filter *f)
+{
+    f->reach = 0;
+    for (unsigned i = 0; i < f->rules->len; i++) {
+        f->reach = MAX(f->reach, rule_at(f, i)->match.reach);
+    }
+}
+
 static void rule_detach(IpvlanRule *rule)
 {
     g_ptr_array_remove(rule->port->filter.rules, rule);
+    filter_set_reach(&rule->port->filter);
     rule->port = NULL;
     rule->slave = NULL;
 }
@@ -261,6 +270,7 @@ int ipvlan_rule_attach(IpvlanRule *rule, Link *lower, GError **err)
     port = ipvlan_port(lower);
     rule->port = port;
     rule_insert(&port->filter, rule);
+    filter_set_reach(&port->filter);
     for (GList *l = port->slaves.head; l; l = l->next) {
         rule_resolve(rule, l->data);
     }

@@ -30,6 +30,7 @@ typedef struct Filter {
     uint32_t work_tick;         /* when work runs, 0: it does not */
     LinkWork *work;
     uint8_t *whole;             /* for MatchView, once a rule needs it */
+    uint32_t reach;             /* bytes of a frame that rules may look at */
     FlowTable flows;
 } Filter;
 

@@ -4,6 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <netinet/in.h>
+
 #include "port.h"
 #include "route.h"
 
@@ -113,8 +115,15 @@ static LinkTx ipvlan_send_mac(IpvlanSlave *slave, IpvlanSlave *to, Packet *p)
 
 /* --- what is checked is what is sent -------------------------------------- */
 
-/* Headers with two tags, of IPv6, and of TCP without options; ARP's, too. */
-#define SETTLED_LEN 96
+/*
+ * Headers with two tags, of IPv6, and of TCP; ARP's, too; and what an error of
+ * ICMPv6 quotes of another packet's.
+ */
+#define SETTLED_LEN 128
+
+/* The upper layer's header, and what is in it: of TCP; of an ICMP error. */
+#define LOOK_UPPER 20
+#define LOOK_ICMP 128
 
 /*
  * A guest may write to its frame while it is on its way.  Where it matters
@@ -133,17 +142,28 @@ static inline void settle(Packet *p)
     }
 }
 
-/* Did all that was looked at fit in there? */
-static inline bool is_settled(const Packet *p)
+static bool is_icmp(const PacketLayers *l)
+{
+    return l->ip_proto == IPPROTO_ICMP || l->ip_proto == IPPROTO_ICMPV6;
+}
+
+/* How many bytes of it decide what becomes of it. */
+static inline uint32_t looked_at(const IpvlanPort *port, const Packet *p)
 {
     const PacketLayers *l = &p->layers;
+    uint32_t len;
 
-    if (G_LIKELY(l->l4 && l->kind != PACKET_ND)) {
-        return l->l4 + 8u <= p->head_len || p->buf;
+    if (G_UNLIKELY(!l->l4 || l->kind == PACKET_ND)) {
+        /* its options; extension headers before a fragment */
+        len = l->kind == PACKET_ND || l->kind == PACKET_IPV6 ? l->end : 0;
+    } else {
+        len = l->l4 + LOOK_UPPER;
     }
-    /* its options; extension headers before a fragment */
-    return l->end <= p->head_len || p->buf ||
-           (l->kind != PACKET_ND && l->kind != PACKET_IPV6);
+    if (port->mode == IPVLAN_L3S) {
+        len = G_UNLIKELY(is_icmp(l)) ? len + LOOK_ICMP : len;
+        len = MAX(len, port->filter.reach);
+    }
+    return MIN(len, p->len);
 }
 
 /* Headers that are deeper, and rare. */
@@ -158,16 +178,18 @@ LinkTx ipvlan_xmit(Link *link, Packet *p)
 {
     IpvlanSlave *slave = link_priv(link);
     IpvlanPort *port = slave->port;
-    bool guarded = slave->guard != IPVLAN_GUARD_OFF;
+    bool checked = slave->guard != IPVLAN_GUARD_OFF ||
+                   port->mode == IPVLAN_L3S;
     const uint8_t *dst;
     IpvlanSlave *to;
     DropReason why;
 
-    if (guarded) {
+    if (checked) {
         settle(p);
     }
     why = packet_parse(p);
-    if (!why && guarded && G_UNLIKELY(!is_settled(p))) {
+    if (!why && checked && !p->buf &&
+        G_UNLIKELY(looked_at(port, p) > p->head_len)) {
         return ipvlan_xmit_copy(link, p);
     }
     if (!why) {

@@ -778,6 +778,53 @@ static void test_filter_reject(void)
     routed_fini(&r);
 }
 
+static Frame *on_its_way;
+
+/* The guest writes to all of its frame. */
+static void write_meanwhile(const LinkTrace *t)
+{
+    if (t->event == LINK_EVENT_FORWARD) {
+        memset(on_its_way->data, 0xaa, on_its_way->len);
+    }
+}
+
+/* What a rule has looked at, however deep, is what is sent. */
+static void check_meanwhile(Routed *r, unsigned at)
+{
+    Frame *f = frame_udp(port_mac, r->a->mac, A4, B4, 1, 2, 1400);
+    struct iovec iov = { f->data, f->len };
+    g_autoptr(Frame) before = frame_set8(frame_dup(f), 34 + at, 7);
+    g_autofree char *match = g_strdup_printf("udp[%u] = 7", at);
+    IpvlanRule *rule = add_rule(r, IPVLAN_BOTH, IPVLAN_ACCEPT, match);
+    g_autoptr(Frame) got = NULL;
+    Packet p;
+
+    frame_set8(f, 34 + at, 7);
+    on_its_way = f;
+    trace_hook = write_meanwhile;
+    packet_init(&p, &iov, 1);
+    g_assert_cmpint(link_xmit(r->a->link, &p), ==, LINK_TX_OK);
+    trace_hook = NULL;
+    g_assert_cmphex(f->data[34 + at], ==, 0xaa);
+    got = user_take(r->b);
+    g_assert_cmpmem(got->data + 12, 34 + at - 12 + 1,
+                    before->data + 12, 34 + at - 12 + 1);
+    ipvlan_rule_free(rule);
+    frame_free(f);
+}
+
+static void test_filter_meanwhile(void)
+{
+    Routed r;
+
+    filtered_init(&r, IPVLAN_POLICY_DROP);
+    check_meanwhile(&r, 3);
+    check_meanwhile(&r, 60);
+    check_meanwhile(&r, 200);
+    check_meanwhile(&r, 1300);
+    routed_fini(&r);
+}
+
 /* A rule outlives the port, and is of use to the next one. */
 static void test_filter_port_gone(void)
 {
@@ -1017,6 +1064,7 @@ int main(int argc, char **argv)
     g_test_add_func("/route/filter/drop", test_filter_drop);
     g_test_add_func("/route/filter/busy", test_filter_busy);
     g_test_add_func("/route/filter/reject", test_filter_reject);
+    g_test_add_func("/route/filter/meanwhile", test_filter_meanwhile);
     g_test_add_func("/route/filter/port-gone", test_filter_port_gone);
     g_test_add_func("/route/proxy", test_proxy);
     g_test_add_func("/route/proxy/off", test_proxy_off);
