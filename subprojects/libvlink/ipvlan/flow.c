@@ -10,14 +10,13 @@
  */
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "../platform.h"
 #include "flow.h"
 
 #define MIN_SLOTS 1024
-
-/* Up to this a table is at most a quarter full, then half: see owners.c. */
-#define ROOMY_SLOTS (1 << 17)
+#define HUGE_PAGE (2 << 20)
 
 /* See OWNER_MAX_PROBE: who gets so far has bad secrets, or knows them. */
 #define MAX_PROBE 128
@@ -221,7 +220,7 @@ static void slot_insert(FlowTable *t, uint32_t index)
 {
     uint32_t n_slots = t->mask + 1;
 
-    if ((t->n + 1) * (n_slots < ROOMY_SLOTS ? 4 : 2) > n_slots) {
+    if ((t->n + 1) * 2 > n_slots) {
         slots_grow(t);
     } else if (G_UNLIKELY(slot_put(t, index) > MAX_PROBE)) {
         slots_rehash(t);
@@ -453,16 +452,29 @@ void flow_forget_rule(FlowTable *t, const IpvlanRule *rule)
     t->epoch++;
 }
 
-/* The memory is there when it is used for the first time. */
-void flow_table_init(FlowTable *t, const LinkPlatform *platform)
+/*
+ * The memory is there when it is used for the first time.  In one piece the
+ * flows of thousands stay in the second level cache; in small pages, which
+ * lie anywhere, some of them push out others.
+ */
+static Flow *flows_new(void)
 {
+    size_t size = (FLOW_MAX + 1) * sizeof(Flow);
     void *flows;
 
-    *t = (FlowTable) { .platform = platform };
-    if (posix_memalign(&flows, sizeof(Flow), (FLOW_MAX + 1) * sizeof(Flow))) {
+    if (posix_memalign(&flows, HUGE_PAGE, size)) {
         g_error("no memory for %u flows", FLOW_MAX);
     }
-    t->flows = flows;
+#ifdef MADV_HUGEPAGE
+    madvise(flows, size, MADV_HUGEPAGE);        /* or not */
+#endif
+    return flows;
+}
+
+void flow_table_init(FlowTable *t, const LinkPlatform *platform)
+{
+    *t = (FlowTable) { .platform = platform };
+    t->flows = flows_new();
     t->more = g_new(FlowMore, FLOW_MAX + 1);
     t->payers = g_ptr_array_new();
     slots_alloc(t, MIN_SLOTS);

@@ -166,26 +166,39 @@ bool flow_expire(FlowTable *t, uint32_t now, unsigned budget);
 /* When to do that next, in ticks; 0: there is nothing. */
 uint32_t flow_next_expiry(const FlowTable *t);
 
+/* Two words change places where @swap is all ones. */
+static inline void flow_swap(uint64_t *a, uint64_t *b, uint64_t swap)
+{
+    uint64_t both = (*a ^ *b) & swap;
+
+    *a ^= both;
+    *b ^= both;
+}
+
 /*
  * Write the key for what goes from @src to @dst.  Returns which end @src is.
- * Who sends changes from packet to packet, so nothing here is a jump.
+ * Who sends changes from packet to packet, so nothing here is a jump; nor is
+ * the place that is written to computed, for then it would have to be read
+ * from memory again.
  */
 static inline unsigned flow_key(FlowKey *k, const IpAddr *src,
                                 const IpAddr *dst, uint32_t sport,
                                 uint32_t dport, uint32_t from, uint32_t to)
 {
-    unsigned s = (src->q[0] > dst->q[0]) |
-                 ((src->q[0] == dst->q[0]) &
-                  ((src->q[1] > dst->q[1]) |
-                   ((src->q[1] == dst->q[1]) & (sport > dport))));
-    unsigned d = !s;
+    uint64_t s0 = src->q[0], s1 = src->q[1], s2 = (uint64_t)from << 32 | sport;
+    uint64_t d0 = dst->q[0], d1 = dst->q[1], d2 = (uint64_t)to << 32 | dport;
+    unsigned s = (s0 > d0) |
+                 ((s0 == d0) & ((s1 > d1) | ((s1 == d1) & (sport > dport))));
+    uint64_t swap = -(uint64_t)s;
 
-    k->q[2 * s] = src->q[0];
-    k->q[2 * s + 1] = src->q[1];
-    k->q[2 * d] = dst->q[0];
-    k->q[2 * d + 1] = dst->q[1];
-    k->q[4] = (uint64_t)(from << 16 * s | to << 16 * d) << 32 |
-              (sport << 16 * s | dport << 16 * d);
+    flow_swap(&s0, &d0, swap);
+    flow_swap(&s1, &d1, swap);
+    flow_swap(&s2, &d2, swap);
+    k->q[0] = s0;
+    k->q[1] = s1;
+    k->q[2] = d0;
+    k->q[3] = d1;
+    k->q[4] = s2 | d2 << 16;
     return s;
 }
 

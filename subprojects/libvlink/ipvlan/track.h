@@ -59,7 +59,13 @@ FlowState track_next_slow(FlowState state, TrackEvent event, bool reply);
 static inline FlowState track_next(FlowState state, TrackEvent event,
                                    bool reply)
 {
-    if (G_LIKELY(state == FLOW_TCP_ESTABLISHED && event == TRACK_ACK)) {
+    bool goes_on = event == TRACK_ACK ?
+                   state == FLOW_TCP_ESTABLISHED ||
+                   (state == FLOW_TCP_MIDDLE && !reply) :
+                   event == TRACK_UDP && (state == FLOW_UDP_STREAM ||
+                                          (state == FLOW_UDP && !reply));
+
+    if (G_LIKELY(goes_on)) {
         return state;
     }
     return track_next_slow(state, event, reply);
