@@ -428,18 +428,6 @@ static inline void pass_track(FilterPass *pass)
     pass->flow = pass->next ? flow : NULL;
 }
 
-/* Flows were removed while the packet was on its way: its own perhaps. */
-static SLOW_PATH void pass_track_again(FilterPass *pass)
-{
-    const FlowTable *flows = &pass->port->filter.flows;
-
-    if (pass->flow) {
-        pass->hash = flow_hash(flows, pass->track.key.q,
-                               pass->track.key.kind);
-        pass_track(pass);
-    }
-}
-
 /* The other fragments of the datagram that @p begins are to pass as it does. */
 static SLOW_PATH void remember_fragment(FilterPass *pass, const Packet *p)
 {
@@ -448,7 +436,6 @@ static SLOW_PATH void remember_fragment(FilterPass *pass, const Packet *p)
     if (p->layers.l4 && (pass->rule[0] || pass->rule[1]) &&
         track_fragment(&t, p, slave_id(pass->from), slave_id(pass->to))) {
         flow_new(pass, &t, FLOW_FRAGMENT);
-        pass_track_again(pass);
     }
 }
 
@@ -558,6 +545,17 @@ IpvlanAction filter_in(FilterPass *pass, Packet *p)
         cross_last(pass, p);
     }
     return action;
+}
+
+/*
+ * Flows were removed while the packet was on its way: its own perhaps, to make
+ * room.
+ */
+static SLOW_PATH void pass_track_again(FilterPass *pass)
+{
+    pass->hash = flow_hash(&pass->port->filter.flows, pass->track.key.q,
+                           pass->track.key.kind);
+    pass_track(pass);
 }
 
 /* Written to only where it is not so already, which is seldom. */

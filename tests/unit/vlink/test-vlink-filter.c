@@ -716,6 +716,24 @@ static void test_deep(void)
     piece = 0;
 }
 
+/* How far a match reads depends on how long the packet's IP header is. */
+static void test_options(void)
+{
+    for (piece = 0; piece < 100; piece += 33) {
+        for (unsigned options = 0; options <= 40; options += 20) {
+            Frame *f = frame_udp(gateway_mac, port_mac, A, R, 1, 2, 900);
+
+            frame_set16(f, 34 + 200, 0x1234);
+            frame_options(f, options);
+            start(IPVLAN_POLICY_DROP);
+            rule(1, IPVLAN_OUT, "udp[200:2] = 0x1234", IPVLAN_ACCEPT);
+            assert_passes(a, NULL, f);
+            stop();
+        }
+    }
+    piece = 0;
+}
+
 /* --- flows --------------------------------------------------------------- */
 
 /* A packet that was refused by who is busy changes and counts nothing. */
@@ -1052,6 +1070,7 @@ static void test_echo(void)
 static void test_icmp_error(void)
 {
     IpvlanRule *r;
+    Frame *cut;
 
     start(IPVLAN_POLICY_DROP);
     r = rule(1, IPVLAN_OUT, "udp dst port 33434", IPVLAN_ACCEPT);
@@ -1083,6 +1102,11 @@ static void test_icmp_error(void)
                                        udp_ports(R, 33434, A, 9), 28));
     assert_dropped(b, a, icmp_error(B, A, 3,
                                     udp_ports(A, 9, R, 33434), 28));
+    assert_dropped(NULL, a, icmp_error(R, "10.0.0.9", 3,
+                                       udp_ports(A, 9, R, 33434), 28));
+    /* what is behind the end of the packet is not quoted */
+    cut = icmp_error(R, A, 3, udp_ports(A, 9, R, 33434), 28);
+    assert_dropped(NULL, a, frame_set16(cut, 16, 20 + 8 + 27));
     /* cut off, a fragment that is not the first, no error */
     for (unsigned len = 0; len < 28; len++) {
         assert_dropped(NULL, a, icmp_error(R, A, 3,
@@ -1098,6 +1122,22 @@ static void test_icmp_error(void)
     assert_passes(NULL, a, icmp_error(R, A, 3,
                                       udp_ports(A, 9, R, 33434), 28));
     assert_expires_in(10);
+    stop();
+}
+
+/* A rule that accepts an error has not accepted what it quotes. */
+static void test_icmp_error_rule(void)
+{
+    start(IPVLAN_POLICY_ACCEPT);
+    rule(1, IPVLAN_OUT, "udp dst port 2", IPVLAN_ACCEPT);
+    rule(1, IPVLAN_OUT, "icmp", IPVLAN_ACCEPT);
+    assert_passes(a, b, udp_ports(A, 1, B, 2));
+    assert_passes(b, a, icmp_error(B, A, 3, udp_ports(A, 1, B, 2), 28));
+    assert_passes(b, a, udp_ports(B, 2, A, 1));
+    rule(0, IPVLAN_BOTH, "udp", IPVLAN_DROP);
+    assert_dropped(b, a, udp_ports(B, 2, A, 1));
+    assert_passes(b, a, icmp_error(B, A, 3, udp_ports(A, 5, B, 6), 28));
+    g_assert_cmpuint(flows(), ==, 1);
     stop();
 }
 
@@ -1353,6 +1393,25 @@ static void test_fragment_flood(void)
     stop();
 }
 
+/* What makes room for its fragments may be their own flow. */
+static void test_fragment_full(void)
+{
+    start(IPVLAN_POLICY_DROP);
+    rule(1, IPVLAN_OUT, "udp", IPVLAN_ACCEPT);
+    assert_passes(a, NULL, udp_ports(A, 1, R, 53));
+    for (unsigned i = 0; flows() < FILTER_MAX_FLOWS; i++) {
+        assert_passes(a, NULL, nth(A, 2 + i));
+    }
+    assert_passes(NULL, a, udp_ports(R, 53, A, 1));
+    assert_passes(a, NULL, fragment(A, R, 53, 0, true, 5));
+    assert_dropped(NULL, a, udp_ports(R, 53, A, 1));
+    assert_passes(a, NULL, fragment(A, R, 53, 8, false, 5));
+    g_assert_cmpuint(flows(), ==, FILTER_MAX_FLOWS);
+    clock_advance(32 * NS_PER_S);
+    g_assert_cmpuint(flows(), ==, 0);
+    stop();
+}
+
 /* --- anything ------------------------------------------------------------ */
 
 /* No frame, however broken, does more than be refused. */
@@ -1501,6 +1560,7 @@ int main(int argc, char **argv)
     g_test_add_func("/filter/match/good", test_good_match);
     g_test_add_func("/filter/match/long", test_long_match);
     g_test_add_func("/filter/match/deep", test_deep);
+    g_test_add_func("/filter/match/options", test_options);
     g_test_add_func("/filter/busy", test_busy);
     g_test_add_func("/filter/answer-at-once", test_answer_at_once);
     g_test_add_func("/filter/gone-meanwhile", test_gone_meanwhile);
@@ -1513,6 +1573,7 @@ int main(int argc, char **argv)
     g_test_add_func("/filter/echo", test_echo);
     g_test_add_func("/filter/icmp-error/in", test_icmp_error);
     g_test_add_func("/filter/icmp-error/out", test_icmp_error_out);
+    g_test_add_func("/filter/icmp-error/rule", test_icmp_error_rule);
     g_test_add_func("/filter/icmp-error/echo", test_icmp_error_echo);
     g_test_add_func("/filter/fragments/ipv4", test_fragments);
     g_test_add_func("/filter/fragments/ipv6", test_fragments6);
@@ -1521,6 +1582,7 @@ int main(int argc, char **argv)
     g_test_add_func("/filter/flood/in", test_flood_in);
     g_test_add_func("/filter/flood/idle", test_idle_goes);
     g_test_add_func("/filter/flood/fragments", test_fragment_flood);
+    g_test_add_func("/filter/flood/fragment-full", test_fragment_full);
     g_test_add_func("/filter/garbage", test_garbage);
     g_test_add_func("/filter/model", test_model);
     return g_test_run();

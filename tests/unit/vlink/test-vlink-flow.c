@@ -298,6 +298,15 @@ static void test_fragments(void)
     g_assert_null(find(FLOW_MAX_FRAGMENTS));
     g_assert_nonnull(find(FLOW_MAX_FRAGMENTS + 1));
     g_assert_cmpuint(t.n, ==, 2 * FLOW_MAX_FRAGMENTS + 1);
+
+    /* who has most loses those first */
+    for (unsigned n = 0; t.n < FLOW_MAX; n++) {
+        insert(2000000 + n, &payer[0], FLOW_UDP);
+    }
+    insert(3000000, &payer[2], FLOW_UDP);
+    g_assert_cmpuint(payer[0].n_fragments, ==, FLOW_MAX_FRAGMENTS - 1);
+    g_assert_null(find(FLOW_MAX_FRAGMENTS + 1));
+    g_assert_nonnull(find(0));
     stop();
 }
 
