@@ -1395,15 +1395,16 @@ static void test_filter_life(void)
     rig_add_slave(rig, N0, "mac=" PORT_MAC ",mode=l3s,addr=" IP_A);
     rig_wire(rig, N1, "s1");
     rig_start(rig);
-    rule_add(rig->qts, "r1", "'master': 'up0', 'direction': 'in', "
-             "'match': 'dst host " IP_B "', 'action': 'drop'");
-
     for (int i = 0; i < 3; i++) {
         const char *who = i == 2 ? "0.slaves.0" : "0.slaves.1";
         g_autofree char *mac = g_strdup_printf("%s.mac", who);
 
         add(rig->qts, "n1", "'master': 'up0', 'netdev': 's1', "
             "'mode': 'l3s', 'mac': '" PORT_MAC "', 'addr': [ '" IP_B "' ]");
+        if (!i) {
+            rule_add(rig->qts, "r1", "'master': 'up0', 'slave': 'n1', "
+                     "'direction': 'in', 'action': 'drop'");
+        }
         send_frame(rig, N1, announcement(mac_b, IP_B));
         while (!has(rig->qts, mac)) {
             continue;
