@@ -8,10 +8,7 @@ import logging
 import os
 import re
 import shlex
-import socket
-import struct
 import time
-from collections import namedtuple
 
 from qemu_test import QemuSystemTest
 
@@ -101,10 +98,11 @@ class Card:
     """A card that has become the eth0 of a network namespace of the guest.
 
     The namespace has the name of the card's netdev.  @pci is the card's PCI
-    address, or a pattern that fits only one that is left.
+    address, or a pattern that fits only one that is left.  Without
+    @has_link_local, it gets no IPv6 address by itself.
     """
 
-    def __init__(self, guest, name, pci):
+    def __init__(self, guest, name, pci, has_link_local=True):
         self.guest = guest
         self.test = guest.test
         self.name = name
@@ -117,6 +115,8 @@ class Card:
                     f'ip -n {name} link set lo up')
         self.mac = guest.check(f'ip netns exec {name} '
                                f'cat /sys/class/net/eth0/address')
+        if not has_link_local:
+            guest.check(f'ip -n {name} link set eth0 addrgenmode none')
         guest.check(f'ip -n {name} link set eth0 up')
 
     def inside(self, command):
@@ -127,6 +127,10 @@ class Card:
 
     def check(self, command, timeout=PATIENCE):
         return self.guest.check(self.inside(command), timeout)
+
+    def try_run(self, command):
+        """What a command prints, whether it succeeds or not."""
+        return self.run(command)[1]
 
     def wait_for(self, command, timeout=PATIENCE):
         return self.guest.wait_for(self.inside(command), timeout)
@@ -255,6 +259,7 @@ class IpvlanTest(QemuSystemTest):
         if not self.image:
             self.skipTest('VLINK_GUEST does not name the directory of '
                           "the guest's vmlinuz and initrd.img")
+        self.initrd = os.path.join(self.image, 'initrd.img')
         for name in 'vmlinuz', 'initrd.img':
             if not os.path.exists(os.path.join(self.image, name)):
                 self.skipTest(f'VLINK_GUEST={self.image} has no {name}')
@@ -268,7 +273,7 @@ class IpvlanTest(QemuSystemTest):
                     '-smp', str(cpus),
                     '-nodefaults', '-no-reboot',
                     '-kernel', os.path.join(self.image, 'vmlinuz'),
-                    '-initrd', os.path.join(self.image, 'initrd.img'),
+                    '-initrd', self.initrd,
                     # a busy host's timers may be late for the kernel's check
                     '-append', 'console=ttyS0 quiet no_timer_check panic=-1')
         vm.set_console()
@@ -295,8 +300,11 @@ class IpvlanTest(QemuSystemTest):
         return Guest(self, vm)
 
     def cards(self, guest, count=3):
-        return [Card(guest, f'n{i}', f'0000:00:{FIRST_SLOT + i:02x}.0')
-                for i in range(count)]
+        return [self.card(guest, i) for i in range(count)]
+
+    def card(self, guest, index, **options):
+        return Card(guest, f'n{index}',
+                    f'0000:00:{FIRST_SLOT + index:02x}.0', **options)
 
     def hmp(self, vm, line):
         return vm.cmd('human-monitor-command', command_line=line)
@@ -320,33 +328,3 @@ class IpvlanTest(QemuSystemTest):
         """The origins of what a slave owns, by address."""
         return {a['address']: a['origin']
                 for a in self.slave(name, vm)['addresses']}
-
-
-# ---- frames ----
-
-Frame = namedtuple('Frame', 'dst src ethertype payload')
-
-
-def parse_frame(data):
-    dst, src, ethertype = struct.unpack_from('!6s6sH', data)
-    return Frame(dst.hex(':'), src.hex(':'), ethertype, data[14:])
-
-
-def read_pcap(path):
-    """The frames that filter-dump has written to a file so far."""
-    with open(path, 'rb') as file:
-        data = file.read()
-    frames, at = [], 24
-    while at + 16 <= len(data):
-        length = struct.unpack_from('=I', data, at + 8)[0]
-        frames.append(parse_frame(data[at + 16:at + 16 + length]))
-        at += 16 + length
-    return frames
-
-
-def is_ipv4(frame, protocol, src=None, dst=None):
-    """Whether a frame is of IPv4's @protocol, and between these addresses."""
-    ip = frame.payload
-    return (frame.ethertype == 0x0800 and ip[9] == protocol and
-            (src is None or ip[12:16] == socket.inet_aton(src)) and
-            (dst is None or ip[16:20] == socket.inet_aton(dst)))

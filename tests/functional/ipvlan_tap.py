@@ -4,15 +4,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import ctypes
+import hashlib
 import os
 import socket
 import subprocess
 import threading
 
-from ipvlan_guest import IpvlanTest, parse_frame
+from ipvlan_frames import parse_frame, read_pcap
+from ipvlan_guest import PATIENCE, IpvlanTest
 
 HOST = '192.0.2.1'
 PORT_MAC = '02:00:00:00:00:01'
+
+# A file in the guest, for TCP to carry.
+BLOB = '/tmp/blob'
+BLOB_MIB = 4
 
 CLONE_NEWNET = 0x40000000
 ETH_P_ALL = 3
@@ -98,6 +104,30 @@ class Capture:
         self.socket.close()
 
 
+class Sink(threading.Thread):
+    """Takes one TCP connection, and knows what came."""
+
+    def __init__(self, namespace, family=socket.AF_INET):
+        super().__init__(daemon=True)
+        self.sha = hashlib.sha256()
+        with namespace:
+            self.socket = socket.create_server(('', 0), family=family)
+        self.socket.settimeout(PATIENCE)
+        self.port = self.socket.getsockname()[1]
+        self.start()
+
+    def run(self):
+        connection, _ = self.socket.accept()
+        connection.settimeout(PATIENCE)
+        with self.socket, connection:
+            while data := connection.recv(1 << 16):
+                self.sha.update(data)
+
+    def digest(self):
+        self.join()
+        return self.sha.hexdigest()
+
+
 class IpvlanTapTest(IpvlanTest):
     """A test with a tap, tap0, as the uplink."""
 
@@ -110,7 +140,7 @@ class IpvlanTapTest(IpvlanTest):
             self.skipTest('only root makes network namespaces and taps')
         self.interface = 'tap0'
         try:
-            self.host = Namespace()
+            self.host = self.make_host()
         except OSError as e:
             self.skipTest(f'cannot make a network namespace: {e}')
         self.addCleanup(self.host.close)
@@ -121,5 +151,54 @@ class IpvlanTapTest(IpvlanTest):
         self.host.run('ip link set lo up')
         self.host.run('ip link set tap0 up')
 
+    def make_host(self):
+        return Namespace()
+
     def give_address(self):
         self.host.run(f'ip address add {HOST}/24 dev {self.interface}')
+
+    # ---- what cards are given ----
+
+    def dump_file(self, name):
+        return self.scratch_file(f'{name}.pcap')
+
+    def add_dumps(self, count):
+        """From now on, what a slave hands to its card is in a file."""
+        for i in range(count):
+            self.vm.add_args('-object', f'filter-dump,id=dump{i},'
+                             f'netdev=n{i},queue=tx,'
+                             f'file={self.dump_file(f"n{i}")}')
+
+    def got(self, card):
+        """What this card was given so far."""
+        return read_pcap(self.dump_file(card.name))
+
+    # ---- TCP; the machine at the other end is a namespace ----
+
+    def make_blob(self, guest):
+        guest.check(f'dd if=/dev/urandom of={BLOB} bs=1M count={BLOB_MIB}')
+
+    def send_to_host(self, card, host=HOST, machine=None):
+        sink = Sink(machine or self.host, socket.AF_INET6 if ':' in host
+                    else socket.AF_INET)
+        card.transmit(BLOB, host, sink.port)
+        self.assertEqual(sink.digest(), card.digest(BLOB),
+                         f'{card.name} to {host}')
+
+    def send_from_host(self, card, addr, machine=None):
+        data = bytes(range(251)) * (BLOB_MIB * 4000)
+        pid = card.receive(f'/tmp/{card.name}.got')
+        with machine or self.host:
+            sock = socket.create_connection((addr, 5001), PATIENCE)
+        with sock:
+            sock.sendall(data)
+        card.wait_exit(pid)
+        self.assertEqual(card.digest(f'/tmp/{card.name}.got'),
+                         hashlib.sha256(data).hexdigest(), card.name)
+
+    def send_to_sibling(self, card, other, addr):
+        pid = other.receive(f'/tmp/{other.name}.got')
+        card.transmit(BLOB, addr)
+        other.wait_exit(pid)
+        self.assertEqual(other.digest(f'/tmp/{other.name}.got'),
+                         card.digest(BLOB), f'{card.name} to {other.name}')

@@ -7,20 +7,16 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-import hashlib
-import socket
 import struct
-import threading
 
-from ipvlan_guest import is_ipv4, wait_for
-from ipvlan_tap import HOST, PORT_MAC, Capture, IpvlanTapTest
+from ipvlan_frames import TCP, is_ipv4
+from ipvlan_guest import wait_for
+from ipvlan_tap import (BLOB, BLOB_MIB, HOST, PORT_MAC, Capture,
+                        IpvlanTapTest, Sink)
 from qemu_test import skipIfMissingCommands
 
 HOST6 = 'fd00::1'
 MTU = 1500
-TCP = 6
-BLOB = '/tmp/blob'
-BLOB_MIB = 4
 
 # A card that can do nothing by itself, and others that can do a little.
 NOTHING = (',csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,'
@@ -29,28 +25,6 @@ NOTHING = (',csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,'
            'host_uso=off,mrg_rxbuf=off')
 NO_SEGMENTS = ',guest_tso4=off,guest_tso6=off'
 LEGACY = ',disable-modern=on,disable-legacy=off,mrg_rxbuf=off'
-
-
-class Sink(threading.Thread):
-    """Takes one TCP connection, and knows what came."""
-
-    def __init__(self, namespace, family=socket.AF_INET):
-        super().__init__()
-        self.sha = hashlib.sha256()
-        with namespace:
-            self.socket = socket.create_server(('', 0), family=family)
-        self.port = self.socket.getsockname()[1]
-        self.start()
-
-    def run(self):
-        connection, _ = self.socket.accept()
-        with self.socket, connection:
-            while data := connection.recv(1 << 16):
-                self.sha.update(data)
-
-    def digest(self):
-        self.join()
-        return self.sha.hexdigest()
 
 
 def tcp_checksum_is_right(frame):
@@ -85,7 +59,7 @@ class OffloadTest(IpvlanTapTest):
         self.add_slaves(self.vm, slaves, f'mac={PORT_MAC}', features=features)
         with self.host:
             guest = self.boot(self.vm)
-        guest.check(f'dd if=/dev/urandom of={BLOB} bs=1M count={BLOB_MIB}')
+        self.make_blob(guest)
         cards = self.cards(guest, len(features))
         for i, card in enumerate(cards):
             card.set_address(f'192.0.2.{10 + i}/24')
@@ -99,30 +73,6 @@ class OffloadTest(IpvlanTapTest):
             self.assertEqual(card.counter('InCsumErrors'), 0, card.name)
             self.assertNotIn('bad-vnet-header', self.drops(card.name))
         self.assertNotIn('bad-vnet-header', self.drops())
-
-    def send_to_host(self, card, host=HOST):
-        sink = Sink(self.host, socket.AF_INET6 if ':' in host
-                    else socket.AF_INET)
-        card.transmit(BLOB, host, sink.port)
-        self.assertEqual(sink.digest(), card.digest(BLOB), card.name)
-
-    def send_from_host(self, card, addr):
-        data = bytes(range(251)) * (BLOB_MIB * 4000)
-        pid = card.receive(f'/tmp/{card.name}.got')
-        with self.host:
-            sock = socket.create_connection((addr, 5001))
-        with sock:
-            sock.sendall(data)
-        card.wait_exit(pid)
-        self.assertEqual(card.digest(f'/tmp/{card.name}.got'),
-                         hashlib.sha256(data).hexdigest(), card.name)
-
-    def send_to_sibling(self, card, other, addr):
-        pid = other.receive(f'/tmp/{other.name}.got')
-        card.transmit(BLOB, addr)
-        other.wait_exit(pid)
-        self.assertEqual(other.digest(f'/tmp/{other.name}.got'),
-                         card.digest(BLOB), f'{card.name} to {other.name}')
 
     def longest(self, frames):
         return max(len(f.payload) for f in frames if has_payload(f))

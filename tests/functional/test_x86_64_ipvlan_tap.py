@@ -13,57 +13,16 @@ import struct
 import subprocess
 import time
 
-from ipvlan_guest import (IpvlanTest, assert_no_pings, is_ipv4, ping_all,
-                          read_pcap, wait_for)
+from ipvlan_frames import (BROADCAST, ICMP, UDP, hardware_addresses,
+                           icmpv6_checksum_is_right, internet_checksum,
+                           is_ipv4, is_nd)
+from ipvlan_guest import IpvlanTest, assert_no_pings, ping_all, wait_for
 from ipvlan_tap import HOST, PORT_MAC, Capture, IpvlanTapTest
 from qemu_test import skipIfMissingCommands
-
-BROADCAST = 'ff:ff:ff:ff:ff:ff'
-
-ICMP, UDP, ICMPV6 = 1, 17, 58
-
-
-def hardware_addresses(frame):
-    """All hardware addresses that a frame's sender says to have."""
-    yield frame.src
-    if frame.ethertype == 0x0806:
-        yield frame.payload[8:14].hex(':')
-    elif frame.ethertype == 0x86dd and frame.payload[6] == ICMPV6:
-        yield from nd_options(frame.payload[40:])
-
-
-def nd_options(message):
-    """The link-layer addresses in the options of neighbour discovery."""
-    at = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}.get(message[0])
-    while at and at + 8 <= len(message) and message[at + 1]:
-        if message[at] in (1, 2):
-            yield message[at + 2:at + 8].hex(':')
-        at += 8 * message[at + 1]
-
-
-def is_nd(frame):
-    return (frame.ethertype == 0x86dd and frame.payload[6] == ICMPV6 and
-            133 <= frame.payload[40] <= 137)
 
 
 def is_dhcp_reply(frame):
     return is_ipv4(frame, UDP) and frame.payload[20:24] == b'\0\x43\0\x44'
-
-
-def internet_checksum(data):
-    total = sum(struct.unpack(f'!{len(data) // 2}H', data[:len(data) & ~1]))
-    if len(data) & 1:
-        total += data[-1] << 8
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return total ^ 0xffff
-
-
-def icmpv6_checksum_is_right(frame):
-    ip = frame.payload
-    length = struct.unpack_from('!H', ip, 4)[0]
-    pseudo = ip[8:40] + struct.pack('!II', length, ICMPV6)
-    return internet_checksum(pseudo + ip[40:40 + length]) == 0
 
 
 @skipIfMissingCommands('ip', 'bridge', 'dnsmasq')
@@ -130,20 +89,10 @@ class IpvlanTap(IpvlanTapTest):
                          'downscript=no')
         self.add_slaves(self.vm, slaves, f'mac={PORT_MAC}' + port, macs=macs)
         if dump:
-            for i in range(len(slaves)):
-                self.vm.add_args('-object', f'filter-dump,id=dump{i},'
-                                 f'netdev=n{i},queue=tx,'
-                                 f'file={self.dump_file(f"n{i}")}')
+            self.add_dumps(len(slaves))
         with self.host:
             guest = self.boot(self.vm)
         return self.cards(guest, len(slaves))
-
-    def dump_file(self, name):
-        return self.scratch_file(f'{name}.pcap')
-
-    def got(self, card):
-        """What this card was given so far."""
-        return read_pcap(self.dump_file(card.name))
 
     def host_pings(self, target, count=3, wait=10):
         """Whether the host gets an answer to each of @count pings."""
