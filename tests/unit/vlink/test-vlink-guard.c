@@ -1013,7 +1013,7 @@ static void test_pieces(void)
 
 static User *add_l3(Net *net, const char *addr, const char *addr6)
 {
-    static const bool off = false;
+    static const bool off;
     IpPrefix prefixes[] = { prefix(addr), prefix(addr6) };
     IpAddr gateways[] = { ip("10.0.0.254"), ip("fd00::fe") };
 

@@ -24,7 +24,7 @@ typedef struct One {
 
 static void one_init(One *o)
 {
-    static const bool off = false;
+    static const bool off;
     IpPrefix p = prefix(A4);
 
     net_init(&o->net, IPVLAN_L3, IPVLAN_BRIDGE);

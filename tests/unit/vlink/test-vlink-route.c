@@ -963,7 +963,7 @@ static void contradiction(Net *net, IpvlanConfig config, const char *message)
 /* A later slave may repeat what its port is, and nothing else. */
 static void test_config_contradiction(void)
 {
-    static const bool off = false;
+    static const bool off;
     static const IpvlanPolicy drop = IPVLAN_POLICY_DROP;
     IpAddr other = ip("192.0.2.2"), same = ip(GW4);
     Routed r;
@@ -1020,7 +1020,7 @@ static void test_config_auto(void)
 
         net_init(&net, cases[i].mode, IPVLAN_BRIDGE);
         u = net_add(&net, (IpvlanConfig) {
-            .addrs = &p, .n_addrs = cases[i].addr ? 1 : 0,
+            .addrs = &p, .n_addrs = !!cases[i].addr,
             .learn = cases[i].learn, .guard = IPVLAN_GUARD_AUTO,
         });
         ipvlan_slave_info(u->link, &info);
