@@ -1358,6 +1358,28 @@ static void test_busy_link_down(void)
     rig_free(rig);
 }
 
+/* Who waits for the uplink goes, and must not be told that it is free. */
+static void test_busy_peer_deleted(void)
+{
+    g_autofree char *log = NULL;
+    Rig *rig = rig_of_busy_uplink(&log);
+    Frame f;
+
+    for (int i = 0; i < BURST; i++) {
+        send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, i));
+    }
+    wait_for_busy(rig, log, "n0");
+    unlink(log);
+    del(rig->qts, "s0");
+    send_frame(rig, N1, udp(ext_mac, mac_b, IP_B, EXT_IP, BURST));
+    do {
+        f = receive(rig, UP);
+    } while (udp_tag(&f) < BURST);
+    del(rig->qts, "n0");
+    assert_str(rig->qts, "0.slaves.0.id", "n1");
+    rig_free(rig);
+}
+
 static void test_rx_queue(void)
 {
     Rig *rig = rig_prepare("-machine none");
@@ -2066,6 +2088,7 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan/busy/broadcast", test_busy_broadcast);
     qtest_add_func("ipvlan/busy/siblings", test_busy_siblings);
     qtest_add_func("ipvlan/busy/link-down", test_busy_link_down);
+    qtest_add_func("ipvlan/busy/peer-deleted", test_busy_peer_deleted);
     qtest_add_func("ipvlan/busy/rx-queue", test_rx_queue);
     qtest_add_func("ipvlan/busy/flood", test_flood);
     qtest_add_func("ipvlan/nic/filter", test_filter);

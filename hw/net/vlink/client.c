@@ -57,6 +57,13 @@ void vlink_queue_cleanup(VlinkQueue *q)
     }
 }
 
+void vlink_purge_from_peer(VlinkEndpoint *ep)
+{
+    for (unsigned i = 0; i < ep->n_queues; i++) {
+        qemu_purge_queued_packets(ep->queues[i]->nc.peer);
+    }
+}
+
 void vlink_forget_busy(VlinkEndpoint *ep)
 {
     for (unsigned i = 0; i < ep->n_queues; i++) {

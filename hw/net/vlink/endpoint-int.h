@@ -64,6 +64,12 @@ VlinkEndpoint *vlink_endpoint_new(NetClientInfo *info, const char *model,
 /* For the client's cleanup(): frees the endpoint with its last queue. */
 void vlink_queue_cleanup(VlinkQueue *q);
 
+/*
+ * Drop the frames of the peer that our queues keep, as it is about to be
+ * freed and would be told later what has become of them.
+ */
+void vlink_purge_from_peer(VlinkEndpoint *ep);
+
 /* Forget which queue's peer keeps a frame: the peer is gone. */
 void vlink_forget_busy(VlinkEndpoint *ep);
 

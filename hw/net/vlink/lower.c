@@ -88,12 +88,13 @@ static void lower_status_changed(NetClientState *nc)
     vlink_lower_update(to_queue(nc)->ep);
 }
 
-/* The frame that waited there is lost with it. */
+/* The frames that waited there, or came from there and wait here, are lost. */
 static void lower_peer_deleted(NetClientState *nc)
 {
     VlinkEndpoint *ep = to_queue(nc)->ep;
 
     trace_ipvlan_master_gone(ep->master);
+    vlink_purge_from_peer(ep);
     vlink_forget_busy(ep);
     link_set_carrier(ep->link, false);
 }

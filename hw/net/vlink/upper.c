@@ -291,11 +291,17 @@ static void upper_status_changed(NetClientState *nc)
 
 /* --- the end ------------------------------------------------------------- */
 
-/* The frames that waited there are lost with it. */
+/*
+ * The frames that waited there are lost with it.  A NIC has taken back those
+ * that came from there, and no longer wants to hear of them.
+ */
 static void upper_peer_deleted(NetClientState *nc)
 {
     VlinkEndpoint *ep = to_queue(nc)->ep;
 
+    if (!vlink_peer_is_nic(ep)) {
+        vlink_purge_from_peer(ep);
+    }
     for (unsigned i = 0; i < ep->n_queues; i++) {
         upper_sent(&ep->queues[i]->nc, 0);
     }
