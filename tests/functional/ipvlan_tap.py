@@ -74,8 +74,8 @@ class Capture:
         self.sent = []          # by QEMU
         self.received = []      # by QEMU
         with namespace:
-            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW,
-                                        socket.htons(ETH_P_ALL))
+            # Of no protocol, it hears nothing of other interfaces.
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
         self.socket.bind((interface, ETH_P_ALL))
         self.stopped = False
