@@ -32,6 +32,41 @@ class L3(ipvlan_routed.RoutedCases):
             two.assert_pings(target)
 
 
+@skipIfMissingCommands('ip', 'ping')
+class Ports(TopologyTest):
+    """Two QEMUs on one link: each is the other's neighbour."""
+
+    mode = 'l3'
+
+    def launch_other(self, addrs):
+        """The other QEMU, with one card; it has a MAC address of its own."""
+        self.host.run('ip tuntap add dev tap1 mode tap vnet_hdr')
+        self.host.run('ip link set tap1 up')
+        self.host.run('ip link set tap1 master br0')
+        vm = self.get_vm(name='other')
+        self.add_guest(vm)
+        vm.add_args('-netdev', 'tap,id=up0,ifname=tap1,script=no,'
+                    'downscript=no')
+        self.add_slaves(vm, [','.join(f'addr={addr}' for addr in addrs)],
+                        'mode=l3', macs=['52:54:00:00:11:01'])
+        with self.host:
+            guest = self.boot(vm)
+        card = self.card(guest, 0)
+        card.addr, card.addr6 = card.addrs = addrs
+        self.configure(card)
+        return card
+
+    def test_two_ports(self):
+        one, = self.launch(slaves=('',), gateways=())
+        two = self.launch_other(('192.0.2.20', '2001:db8:1::20'))
+        self.make_blob(self.guest)
+        for family in 0, 1:
+            one.assert_pings(two.addrs[family])
+            two.assert_pings(one.addrs[family])
+            two.assert_pings(BESIDE[family])
+            self.send_to_sibling(one, two, two.addrs[family])
+
+
 @skipIfMissingCommands('ip', 'ping', 'cc')
 class Intruders(IntruderMixin, TopologyTest):
     """A guest of l3 that does as it likes."""

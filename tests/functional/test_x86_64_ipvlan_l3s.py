@@ -13,6 +13,7 @@ import threading
 import ipvlan_routed
 from ipvlan_guest import PATIENCE, IpvlanTest, wait_for
 from ipvlan_intruder import PROGRAM, IntruderMixin
+from ipvlan_tap import BLOB, Sink
 from ipvlan_topology import OUTSIDE, ROUTER, TopologyTest
 from qemu_test import skipIfMissingCommands
 
@@ -281,6 +282,43 @@ class Rules(RulesTest):
             self.assertIn(word, shown)
         self.delete_rule('b')
         self.assertEqual(self.port()['flows'], 0)
+
+
+@skipIfMissingCommands('ip', 'ping')
+class Queues(RulesTest):
+    """Two queues all the way through the filter."""
+
+    tap_flags = 'vnet_hdr multi_queue'
+
+    def add_uplink(self):
+        self.vm.add_args('-netdev', 'tap,id=up0,ifname=tap0,script=no,'
+                         'downscript=no,queues=2')
+
+    def add_guest(self, vm, cpus=2):
+        super().add_guest(vm, cpus)
+
+    def add_card(self, vm, index, name, mac=None, features=''):
+        super().add_card(vm, index, name, mac, ',mq=on,vectors=6')
+
+    def add_dumps(self, count):
+        """filter-dump knows no second queue."""
+
+    def test_queues(self):
+        one, two = self.launch(
+            port=',policy=drop', slaves=('queues=2', 'queues=2'),
+            args=self.rule('tcp', match='tcp', action='accept'))
+        self.make_blob(self.guest)
+        for family in 0, 1:
+            self.send_from_host(two, two.addrs[family], self.outside)
+            self.send_to_sibling(one, two, two.addrs[family])
+            sinks = [Sink(self.outside, (socket.AF_INET,
+                                         socket.AF_INET6)[family])
+                     for _ in range(6)]
+            one.check(' & '.join(f'nc {OUTSIDE[family]} {sink.port} <{BLOB}'
+                                 for sink in sinks) + ' & wait', 120)
+            digest = one.digest(BLOB)
+            for sink in sinks:
+                self.assertEqual(sink.digest(), digest)
 
 
 @skipIfMissingCommands('ip', 'ping', 'cc')
