@@ -246,6 +246,21 @@ class IpvlanUser(IpvlanTest):
         two.assert_pings(HOST, '-I 10.0.2.101')
         self.assertNotIn('not-owned', self.drops('n0'))
 
+    def test_router(self):
+        """l3: none of the first packets to the user-mode stack is lost."""
+        options = 'mode=l3,gateway=10.0.2.2,gateway=fec0::2,'
+        one, two = self.launch([
+            f'{options}addr=10.0.2.15,addr=fec0::15',
+            'addr=10.0.2.16,addr=fec0::16'])
+        for i, card in enumerate((one, two)):
+            card.set_address(f'10.0.2.{15 + i}/32')
+            card.check('ip route add default via 169.254.1.1 dev eth0 onlink')
+            card.check(f'ip address add fec0::{15 + i}/128 dev eth0 nodad')
+            card.guest.wait_for(f'ip -n {card.name} -6 route show default | '
+                                'grep fe80::1')
+        for target in HOST, 'fec0::2', two.addr, 'fec0::16':
+            one.check(f'ping -n -c 1 -W 10 {target}')
+
     # ---- traffic ----
 
     def test_hostfwd(self):

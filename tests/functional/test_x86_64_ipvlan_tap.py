@@ -323,7 +323,7 @@ class IpvlanTap(IpvlanTapTest):
         self.give_address()
         one, two, rest = self.launch([
             'addr=192.0.2.10', 'addr=192.0.2.11',
-            'learn=off,default=on,guard=off'])
+            'learn=off,default=on'])
         for i, card in enumerate((one, two, rest)):
             card.set_address(f'192.0.2.{10 + i}/24')
         rest.check('ip address add 192.0.2.99/24 dev eth0')

@@ -50,7 +50,10 @@ static void to_guest(IpvlanSlave *slave, const Craft *c)
     link_receive(slave->link, &p);
 }
 
-/* What a busy uplink does not take is asked for again. */
+/*
+ * What a busy uplink does not take waits for it: the user-mode stack asks while
+ * it is being sent to, and does not ask again before it has lost a packet.
+ */
 static void to_uplink(IpvlanPort *port, const Craft *c)
 {
     UNINITIALIZED Packet p;
@@ -58,7 +61,32 @@ static void to_uplink(IpvlanPort *port, const Craft *c)
 
     craft_packet(c, &iov, &p);
     link_trace(port->lower, LINK_EVENT_SEND, NULL, &p);
-    link_xmit(port->lower, &p);
+    if (link_xmit(port->lower, &p) != LINK_TX_BUSY) {
+        return;
+    }
+    if (port->answers.length < ANSWERS_MAX) {
+        packet_queue_push(&port->answers, packet_hold(&p));
+    } else {
+        link_drop(port->lower, &p, DROP_NEIGH_QUEUE);
+    }
+}
+
+void answer_wake(IpvlanPort *port)
+{
+    Packet *p;
+
+    while ((p = packet_queue_pop(&port->answers))) {
+        if (link_xmit(port->lower, p) == LINK_TX_BUSY) {
+            packet_queue_push_front(&port->answers, p);
+            return;
+        }
+        packet_put(p);
+    }
+}
+
+void answer_destroy(IpvlanPort *port)
+{
+    packet_queue_purge(&port->answers);
 }
 
 /* --- making them --------------------------------------------------------- */

@@ -21,11 +21,18 @@ typedef struct IpvlanSlave IpvlanSlave;
 #define RA_LIFETIME     1800        /* seconds */
 #define RA_HOP_LIMIT    64
 
+#define ANSWERS_MAX     64          /* that wait for a busy uplink */
+
 /* @p, PACKET_ARP or PACKET_ND, comes from @slave's guest. */
 LinkTx answer_guest(IpvlanSlave *slave, const Packet *p);
 
 /* @p, PACKET_ARP or PACKET_ND, has come in from the uplink. */
 void answer_uplink(IpvlanPort *port, const Packet *p);
+
+/* The uplink, which was busy, can send again. */
+void answer_wake(IpvlanPort *port);
+/* The port goes. */
+void answer_destroy(IpvlanPort *port);
 
 /* Ask @slave's guest, whose MAC address is not known, for that of @addr. */
 void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr);

@@ -380,10 +380,8 @@ static void solicit(Neigh *n)
     }
 }
 
-/* The uplink, which was busy, can send again. */
-static void wake(void *opaque)
+void neigh_wake(IpvlanPort *port)
 {
-    IpvlanPort *port = opaque;
     GQueue *owed = &port->neigh.owed;
 
     for (unsigned failed = 0; owed->length && failed < NEIGH_BUDGET; ) {
@@ -865,7 +863,6 @@ void neigh_init(IpvlanPort *port)
     owner_table_init(&t->table, platform);
     t->reachable = draw_reachable(platform);
     t->work = platform->work_new(timer, port);
-    link_rx_handler_set_wake(port->lower, wake);
 }
 
 void neigh_destroy(IpvlanPort *port)

@@ -66,6 +66,9 @@ typedef struct NeighTable {
 void neigh_init(IpvlanPort *port);
 void neigh_destroy(IpvlanPort *port);
 
+/* The uplink, which was busy, can send again. */
+void neigh_wake(IpvlanPort *port);
+
 /* @slave goes: what it waits for, and what it has made, goes too. */
 void neigh_forget(IpvlanSlave *slave);
 

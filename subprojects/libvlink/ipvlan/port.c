@@ -99,6 +99,13 @@ static void port_set_l3(IpvlanPort *port, const IpvlanConfig *config)
     port->policy = config->policy ? *config->policy : IPVLAN_POLICY_ACCEPT;
 }
 
+/* The uplink, which was busy, can send again: first what others ask for. */
+static void port_wake(void *opaque)
+{
+    answer_wake(opaque);
+    neigh_wake(opaque);
+}
+
 static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
                             GError **err)
 {
@@ -127,6 +134,7 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
     owner_table_init(&port->macs, lower->platform);
     addr_table_init(&port->addrs, lower->platform);
     broadcast_source_init(&port->external, port, NULL);
+    link_rx_handler_set_wake(lower, port_wake);
     neigh_init(port);
     filter_init(port);
     return port;
@@ -135,6 +143,7 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
 static void port_free(IpvlanPort *port)
 {
     link_rx_handler_unregister(port->lower);
+    answer_destroy(port);
     neigh_destroy(port);
     broadcast_source_destroy(&port->external);
     filter_destroy(port);
@@ -416,12 +425,17 @@ static IpvlanLearn choose_learn(const IpvlanPort *port,
                                                  : IPVLAN_LEARN_ON;
 }
 
+/* Who gets what nobody owns, and owns nothing, would be mute behind a guard. */
 static IpvlanGuard choose_guard(IpvlanLearn learn, const IpvlanConfig *config)
 {
+    bool anybody = config->is_default && !config->n_addrs &&
+                   learn == IPVLAN_LEARN_OFF;
+
     if (config->guard != IPVLAN_GUARD_AUTO) {
         return config->guard;
     }
-    return learn == IPVLAN_LEARN_ON ? IPVLAN_GUARD_OFF : IPVLAN_GUARD_ON;
+    return learn == IPVLAN_LEARN_ON || anybody ? IPVLAN_GUARD_OFF
+                                               : IPVLAN_GUARD_ON;
 }
 
 static int ipvlan_newlink(Link *link, const void *opaque, GError **err)

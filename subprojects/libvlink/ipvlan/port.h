@@ -88,6 +88,7 @@ struct IpvlanPort {
     NeighTable neigh;           /* l3, l3s */
     Filter filter;              /* l3s */
     LinkWork *ra_work;
+    GQueue answers;             /* of Packet, that wait for the uplink */
 };
 
 static inline bool ipvlan_is_l3(const IpvlanPort *port)

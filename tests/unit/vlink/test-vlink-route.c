@@ -872,6 +872,30 @@ static void test_proxy(void)
     routed_fini(&r);
 }
 
+/* The user-mode stack asks while it is being sent to, and is busy then. */
+static void test_proxy_busy(void)
+{
+    Routed r;
+
+    routed_init(&r);
+    r.net.wire.room = 0;
+    wire_receive(&r.net.wire, nd_solicit(gateway_mac, GW6, A6));
+    wire_receive(&r.net.wire, arp_request(gateway_mac, GW4, A4));
+    net_assert_quiet(&r.net);
+    wire_make_room(&r.net.wire, 1);
+    assert_sent(&r.net.wire, advert(gateway_mac, A6, GW6, 0x60));
+    wire_make_room(&r.net.wire, NO_LIMIT);
+    assert_sent(&r.net.wire, arp_reply(gateway_mac, port_mac, A4, GW4));
+
+    /* no more than a few, and none when the port has gone */
+    r.net.wire.room = 0;
+    for (int i = 0; i < ANSWERS_MAX + 1; i++) {
+        wire_receive(&r.net.wire, arp_request(gateway_mac, GW4, A4));
+    }
+    assert_drops(r.net.wire.link, NEIGH_QUEUE, 1);
+    routed_fini(&r);
+}
+
 static void test_proxy_off(void)
 {
     const bool off = false;
@@ -997,7 +1021,14 @@ static void test_config_auto(void)
         IpvlanLearn learn;
         IpvlanLearn is;
         IpvlanGuard guard;
+        bool is_default;
     } cases[] = {
+        { IPVLAN_L2_MACNAT, NULL, IPVLAN_LEARN_OFF, IPVLAN_LEARN_OFF,
+          IPVLAN_GUARD_OFF, true },
+        { IPVLAN_L3, NULL, IPVLAN_LEARN_AUTO, IPVLAN_LEARN_OFF,
+          IPVLAN_GUARD_OFF, true },
+        { IPVLAN_L3, A4, IPVLAN_LEARN_AUTO, IPVLAN_LEARN_OFF,
+          IPVLAN_GUARD_ON, true },
         { IPVLAN_L2_MACNAT, NULL, IPVLAN_LEARN_AUTO, IPVLAN_LEARN_ON,
           IPVLAN_GUARD_OFF },
         { IPVLAN_L2_MACNAT, A4, IPVLAN_LEARN_AUTO, IPVLAN_LEARN_OFF,
@@ -1022,6 +1053,7 @@ static void test_config_auto(void)
         u = net_add(&net, (IpvlanConfig) {
             .addrs = &p, .n_addrs = !!cases[i].addr,
             .learn = cases[i].learn, .guard = IPVLAN_GUARD_AUTO,
+            .is_default = cases[i].is_default,
         });
         ipvlan_slave_info(u->link, &info);
         g_assert_cmpint(info.learn, ==, cases[i].is);
@@ -1067,6 +1099,7 @@ int main(int argc, char **argv)
     g_test_add_func("/route/filter/meanwhile", test_filter_meanwhile);
     g_test_add_func("/route/filter/port-gone", test_filter_port_gone);
     g_test_add_func("/route/proxy", test_proxy);
+    g_test_add_func("/route/proxy/busy", test_proxy_busy);
     g_test_add_func("/route/proxy/off", test_proxy_off);
     g_test_add_func("/route/config", test_config);
     g_test_add_func("/route/config/contradiction", test_config_contradiction);
