@@ -10,12 +10,6 @@
 #include "craft.h"
 #include "offload.h"
 
-enum {
-    ETH_IPV4 = 0x0800,
-    ETH_ARP = 0x0806,
-    ETH_IPV6 = 0x86dd,
-};
-
 uint8_t *craft_put(Craft *c, unsigned n)
 {
     uint8_t *at = c->data + c->len;
@@ -46,18 +40,18 @@ void craft_arp(Craft *c, const uint8_t *dst, uint16_t op, const uint8_t *sha,
     uint8_t *arp;
 
     craft_eth(c, dst, sha, ETH_ARP);
-    arp = craft_put(c, 28);
+    arp = craft_put(c, ARP_LEN);
     put16(arp, 1);                      /* Ethernet */
     put16(arp + 2, ETH_IPV4);
     arp[4] = ETHER_ADDR_LEN;
     arp[5] = 4;
-    put16(arp + 6, op);
-    memcpy(arp + 8, sha, ETHER_ADDR_LEN);
-    memcpy(arp + 14, spa->b, 4);
+    put16(arp + ARP_OP, op);
+    memcpy(arp + ARP_SHA, sha, ETHER_ADDR_LEN);
+    memcpy(arp + ARP_SPA, spa->b, 4);
     if (tha) {
-        memcpy(arp + 18, tha, ETHER_ADDR_LEN);
+        memcpy(arp + ARP_THA, tha, ETHER_ADDR_LEN);
     }
-    memcpy(arp + 24, tpa->b, 4);
+    memcpy(arp + ARP_TPA, tpa->b, 4);
 }
 
 static void craft_ipv4(Craft *c, const IpAddr *src, const IpAddr *dst,
@@ -96,6 +90,28 @@ void craft_ip(Craft *c, const uint8_t *dst_mac, const uint8_t *src_mac,
     c->ip_proto = proto;
     (v4 ? craft_ipv4 : craft_ipv6)(c, src, dst, ttl);
     c->l4 = c->len;
+}
+
+void craft_nd_mac(Craft *c, uint8_t option, const uint8_t *mac)
+{
+    uint8_t *at = craft_put(c, ND_OPT_LEN);
+
+    at[0] = option;
+    at[1] = ND_OPT_LEN / 8;
+    memcpy(at + 2, mac, ETHER_ADDR_LEN);
+}
+
+void craft_solicit(Craft *c, const uint8_t *dst_mac, const uint8_t *mac,
+                   const IpAddr *src, const IpAddr *dst, const IpAddr *target)
+{
+    uint8_t *ns;
+
+    craft_ip(c, dst_mac, mac, src, dst, IPPROTO_ICMPV6, ND_HOP_LIMIT);
+    ns = craft_put(c, ND_LEN_NEIGHBOUR);
+    ns[0] = ND_NEIGHBOUR_SOLICIT;
+    memcpy(ns + ND_TARGET, target->b, 16);
+    craft_nd_mac(c, ND_OPT_SOURCE, mac);
+    craft_finish(c);
 }
 
 /* RFC 1071's sum over the pseudo header, which ICMP has none of. */

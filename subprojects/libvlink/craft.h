@@ -48,6 +48,16 @@ static inline unsigned craft_room(const Craft *c)
     return CRAFT_MAX - c->len;
 }
 
+/* One option of neighbour discovery, ND_OPT_SOURCE or ND_OPT_TARGET. */
+void craft_nd_mac(Craft *c, uint8_t option, const uint8_t *mac);
+
+/*
+ * A whole neighbour solicitation (RFC 4861, 4.3) of who is at @mac, to @dst at
+ * @dst_mac.  Needs no craft_finish().
+ */
+void craft_solicit(Craft *c, const uint8_t *dst_mac, const uint8_t *mac,
+                   const IpAddr *src, const IpAddr *dst, const IpAddr *target);
+
 /*
  * Fill in the lengths, IPv4's header checksum, and the checksum of ICMP,
  * ICMPv6 or TCP, whose field has to be zero.

@@ -363,6 +363,36 @@ static uint32_t tcp_header_len(const Packet *p)
     return len < 20 || len > l->end - l->l4 ? 20 : len;
 }
 
+/* RFC 8200, 8.1.  A solicitation's layers say its target, not its address. */
+static uint64_t pseudo_sum6(const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+    uint8_t pseudo[40] = { [39] = l->ip_proto };
+
+    packet_copy_range(p, l->l3 + 8, 32, pseudo);
+    put32(pseudo + 32, l->end - l->l4);
+    return csum_add(0, pseudo, sizeof(pseudo));
+}
+
+bool offload_csum_is_right(const Packet *p)
+{
+    const PacketLayers *l = &p->layers;
+    UNINITIALIZED uint8_t buf[512];
+    uint64_t sum = l->src.family == IP_V6 ? pseudo_sum6(p) : 0;
+
+    if (p->has_vnet && (p->vnet.flags & (PACKET_VNET_NEEDS_CSUM |
+                                         PACKET_VNET_DATA_VALID))) {
+        return true;
+    }
+    for (uint32_t off = l->l4; off < l->end; off += sizeof(buf)) {
+        uint32_t n = MIN(l->end - off, sizeof(buf));
+
+        packet_copy_range(p, off, n, buf);
+        sum = csum_add(sum, buf, n);
+    }
+    return csum_finish(sum) == 0;
+}
+
 uint32_t packet_ip_len_slow(const Packet *p)
 {
     const PacketLayers *l = &p->layers;

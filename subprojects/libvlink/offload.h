@@ -98,6 +98,12 @@ bool offload_send(Packet *p, unsigned can, OffloadEmit *emit, void *opaque);
  */
 uint64_t csum_add(uint64_t sum, const void *data, size_t len);
 
+/*
+ * Is the checksum of @p's upper layer, which is ICMP, IGMP, ICMPv6 or PIM, right?
+ * True as well where it is left to be completed, or somebody has checked it.
+ */
+bool offload_csum_is_right(const Packet *p);
+
 /* Complement and fold: what goes into the header. */
 static inline uint16_t csum_finish(uint64_t sum)
 {

@@ -20,6 +20,7 @@
 #include <sys/uio.h>
 
 #include "ipaddr.h"
+#include "proto.h"
 #include "stats.h"
 
 #define PACKET_MAX_LEN      65575   /* tagged Ethernet + IPv6 + 65535 - 40 */
@@ -57,6 +58,14 @@ typedef enum NdType {
     ND_NEIGHBOUR_ADVERT = 136,
     ND_REDIRECT = 137,
 } NdType;
+
+/* Bytes of such a message before its options. */
+static inline uint32_t nd_fixed_len(NdType type)
+{
+    return type == ND_ROUTER_SOLICIT ? ND_LEN_ROUTER_SOLICIT :
+           type == ND_ROUTER_ADVERT ? ND_LEN_ROUTER_ADVERT :
+           type == ND_REDIRECT ? ND_LEN_REDIRECT : ND_LEN_NEIGHBOUR;
+}
 
 #define IP_PROTO_UNKNOWN 255    /* reserved by IANA */
 

@@ -14,14 +14,6 @@
 #include "platform.h"
 
 enum {
-    ETH_ARP = 0x0806,
-    ETH_RARP = 0x8035,
-    ETH_IPV4 = 0x0800,
-    ETH_IPV6 = 0x86dd,
-    ETH_8021Q = 0x8100,
-    ETH_8021AD = 0x88a8,
-
-    ARP_LEN = 28,               /* for Ethernet and IPv4 */
     BOOTP_LEN = 236,            /* before the options */
     DHCP_COOKIE = 0x63825363,
 
@@ -67,14 +59,14 @@ static SLOW_PATH DropReason parse_arp(Packet *p)
     if (get16(b) != 1 || get16(b + 2) != ETH_IPV4 || b[4] != 6 || b[5] != 4) {
         return DROP_BAD_HEADER;
     }
-    l->arp_op = get16(b + 6);
+    l->arp_op = get16(b + ARP_OP);
     if (l->ethertype == ETH_RARP) {
         l->kind = PACKET_RARP;
         return DROP_NONE;
     }
     l->kind = PACKET_ARP;
-    l->src = ip_v4(b + 14);
-    l->dst = ip_v4(b + 24);
+    l->src = ip_v4(b + ARP_SPA);
+    l->dst = ip_v4(b + ARP_TPA);
     return DROP_NONE;
 }
 
@@ -98,13 +90,6 @@ static DropReason check_nd_options(const Packet *p, uint32_t off)
 
 static SLOW_PATH DropReason parse_icmpv6(Packet *p)
 {
-    static const uint8_t fixed_len[] = {
-        [ND_ROUTER_SOLICIT - ND_ROUTER_SOLICIT] = 8,
-        [ND_ROUTER_ADVERT - ND_ROUTER_SOLICIT] = 16,
-        [ND_NEIGHBOUR_SOLICIT - ND_ROUTER_SOLICIT] = 24,
-        [ND_NEIGHBOUR_ADVERT - ND_ROUTER_SOLICIT] = 24,
-        [ND_REDIRECT - ND_ROUTER_SOLICIT] = 40,
-    };
     PacketLayers *l = &p->layers;
     uint8_t buf[24];
     const uint8_t *b = packet_peek(p, l->l4, 1, buf);
@@ -121,14 +106,14 @@ static SLOW_PATH DropReason parse_icmpv6(Packet *p)
     }
     l->kind = PACKET_ND;
     l->nd_type = b[0];
-    fixed = fixed_len[l->nd_type - ND_ROUTER_SOLICIT];
+    fixed = nd_fixed_len(l->nd_type);
     if (l->l4 + fixed > l->end) {
         return DROP_TRUNCATED;
     }
     if (l->nd_type == ND_NEIGHBOUR_SOLICIT ||
         l->nd_type == ND_NEIGHBOUR_ADVERT) {
         b = packet_peek(p, l->l4, sizeof(buf), buf);
-        l->target = ip_v6(b + 8);
+        l->target = ip_v6(b + ND_TARGET);
         if (l->nd_type == ND_NEIGHBOUR_SOLICIT) {
             l->dst = l->target;
         }

@@ -40,8 +40,8 @@ typedef enum LinkEvent {
     LINK_EVENT_LEARN,           /* @link owns @addr from now on */
     LINK_EVENT_EXPIRE,          /* @link no longer owns @addr */
     LINK_EVENT_CONTEST,         /* @link used @addr, which @other owns */
-    LINK_EVENT_GUARD,           /* @packet of @link refused for @reason, which
-                                   is rate-limited; @addr or NULL */
+    /* @packet of @link was refused for @reason, @addr or NULL; not of each */
+    LINK_EVENT_GUARD,
 } LinkEvent;
 
 typedef struct LinkTrace {

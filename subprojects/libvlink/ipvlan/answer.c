@@ -11,22 +11,6 @@
 #include "answer.h"
 #include "port.h"
 
-enum {
-    ARP_REQUEST = 1,
-    ARP_REPLY = 2,
-
-    ND_HOP_LIMIT = 255,         /* RFC 4861, 7.1: nobody has routed it */
-
-    OPT_SOURCE_LLA = 1,
-    OPT_TARGET_LLA = 2,
-    OPT_MTU = 5,
-};
-
-/* NA flags, RFC 4861, 4.4 */
-#define NA_ROUTER    0x80
-#define NA_SOLICITED 0x40
-#define NA_OVERRIDE  0x20
-
 static const uint8_t all_nodes_mac[] = { 0x33, 0x33, 0, 0, 0, 1 };
 static const IpAddr all_nodes = {
     .b = { 0xff, 2, [15] = 1 }, .family = IP_V6,
@@ -99,15 +83,6 @@ static void make_arp_reply(Craft *c, const IpvlanPort *port, const Packet *p)
     craft_arp(c, to, ARP_REPLY, port->mac, &l->dst, to, &l->src);
 }
 
-static void put_lla(Craft *c, uint8_t option, const uint8_t *mac)
-{
-    uint8_t *at = craft_put(c, 8);
-
-    at[0] = option;
-    at[1] = 1;                          /* in units of 8 bytes */
-    memcpy(at + 2, mac, ETHER_ADDR_LEN);
-}
-
 /*
  * To whom has asked.  Who looks for a duplicate has no address yet: then to
  * everybody (7.2.4).
@@ -122,11 +97,11 @@ static void make_advert(Craft *c, const IpvlanPort *port, const Packet *p,
     craft_ip(c, probe ? all_nodes_mac : packet_src_mac(p), port->mac,
              &l->target, probe ? &all_nodes : &l->src, IPPROTO_ICMPV6,
              ND_HOP_LIMIT);
-    na = craft_put(c, 24);
+    na = craft_put(c, ND_LEN_NEIGHBOUR);
     na[0] = ND_NEIGHBOUR_ADVERT;
-    na[4] = flags | NA_OVERRIDE | (probe ? 0 : NA_SOLICITED);
-    memcpy(na + 8, l->target.b, 16);
-    put_lla(c, OPT_TARGET_LLA, port->mac);
+    na[ND_FLAGS] = flags | NA_OVERRIDE | (probe ? 0 : NA_SOLICITED);
+    memcpy(na + ND_TARGET, l->target.b, 16);
+    craft_nd_mac(c, ND_OPT_TARGET, port->mac);
     craft_finish(c);
 }
 
@@ -138,14 +113,14 @@ static void make_router_advert(Craft *c, const IpvlanPort *port,
 
     craft_ip(c, dst_mac, port->mac, &ipvlan_router_ll, dst, IPPROTO_ICMPV6,
              ND_HOP_LIMIT);
-    ra = craft_put(c, 16);
+    ra = craft_put(c, ND_LEN_ROUTER_ADVERT);
     ra[0] = ND_ROUTER_ADVERT;
     ra[4] = RA_HOP_LIMIT;
     put16(ra + 6, RA_LIFETIME);
-    put_lla(c, OPT_SOURCE_LLA, port->mac);
-    mtu = craft_put(c, 8);
-    mtu[0] = OPT_MTU;
-    mtu[1] = 1;
+    craft_nd_mac(c, ND_OPT_SOURCE, port->mac);
+    mtu = craft_put(c, ND_OPT_LEN);
+    mtu[0] = ND_OPT_MTU;
+    mtu[1] = ND_OPT_LEN / 8;
     put32(mtu + 4, port->mtu);
     craft_finish(c);
 }
@@ -301,20 +276,6 @@ static void make_guest_arp(Craft *c, const IpvlanPort *port,
     craft_arp(c, everybody, ARP_REQUEST, port->mac, &nobody, NULL, addr);
 }
 
-static void make_guest_solicit(Craft *c, const IpvlanPort *port,
-                               const IpAddr *addr)
-{
-    uint8_t *ns;
-
-    craft_ip(c, all_nodes_mac, port->mac, &ipvlan_router_ll, &all_nodes,
-             IPPROTO_ICMPV6, ND_HOP_LIMIT);
-    ns = craft_put(c, 24);
-    ns[0] = ND_NEIGHBOUR_SOLICIT;
-    memcpy(ns + 8, addr->b, 16);
-    put_lla(c, OPT_SOURCE_LLA, port->mac);
-    craft_finish(c);
-}
-
 void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr)
 {
     UNINITIALIZED Craft c;
@@ -322,7 +283,8 @@ void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr)
     if (addr->family == IP_V4) {
         make_guest_arp(&c, slave->port, addr);
     } else {
-        make_guest_solicit(&c, slave->port, addr);
+        craft_solicit(&c, all_nodes_mac, slave->port->mac, &ipvlan_router_ll,
+                      &all_nodes, addr);
     }
     to_guest(slave, &c);
 }

@@ -125,45 +125,9 @@ static bool is_to_all_hosts(const Packet *p)
 
 /* --- messages ------------------------------------------------------------ */
 
-static uint64_t sum_range(const Packet *p, uint32_t off, uint32_t end)
-{
-    UNINITIALIZED uint8_t buf[1024];
-    uint64_t sum = 0;
-
-    while (off < end) {
-        uint32_t n = MIN(end - off, sizeof(buf));
-
-        packet_copy_range(p, off, n, buf);
-        sum = csum_add(sum, buf, n);
-        off += n;
-    }
-    return sum;
-}
-
 static bool is_partial(const Packet *p)
 {
     return p->has_vnet && (p->vnet.flags & PACKET_VNET_NEEDS_CSUM);
-}
-
-/* Of IGMP, MLD and PIM; of IPv6 with its pseudo-header (RFC 8200, 8.1). */
-static bool checksum_is_right(const Packet *p)
-{
-    const PacketLayers *l = &p->layers;
-    uint64_t sum;
-
-    if (is_partial(p)) {
-        return true;            /* will be */
-    }
-    sum = sum_range(p, l->l4, l->end);
-    if (l->src.family == IP_V6) {
-        uint8_t pseudo[8] = { 0, 0, 0, 0, 0, 0, 0, l->ip_proto };
-
-        put32(pseudo, l->end - l->l4);
-        sum = csum_add(sum, pseudo, sizeof(pseudo));
-        sum = csum_add(sum, l->src.b, 16);
-        sum = csum_add(sum, l->dst.b, 16);
-    }
-    return csum_finish(sum) == 0;
 }
 
 /*
@@ -265,7 +229,7 @@ static void parse_igmp(const Packet *p, Message *m)
     uint8_t buf[12];
     const uint8_t *b;
 
-    if (len < 8 || !has_hop_limit_1(p, IPV4_TTL) || !checksum_is_right(p)) {
+    if (len < 8 || !has_hop_limit_1(p, IPV4_TTL) || !offload_csum_is_right(p)) {
         return;
     }
     b = packet_peek(p, l->l4, MIN(len, sizeof(buf)), buf);
@@ -330,7 +294,7 @@ static void parse_mld(const Packet *p, Message *m)
     const uint8_t *b;
 
     if (len < 8 || !has_hop_limit_1(p, IPV6_HOP_LIMIT) ||
-        !has_router_alert6(p) || !checksum_is_right(p)) {
+        !has_router_alert6(p) || !offload_csum_is_right(p)) {
         return;
     }
     b = packet_peek(p, l->l4, MIN(len, sizeof(buf)), buf);
@@ -393,7 +357,7 @@ static bool is_pim_hello(const Packet *p)
         return false;
     }
     b = packet_peek(p, l->l4, 1, buf);
-    return b && *b == PIM_HELLO && checksum_is_right(p);
+    return b && *b == PIM_HELLO && offload_csum_is_right(p);
 }
 
 /* --- memberships --------------------------------------------------------- */

@@ -14,12 +14,6 @@
 #include "port.h"
 
 enum {
-    ARP_SHA = 8,                /* sender's hardware address */
-    RARP_REQUEST = 3,
-
-    ND_OPT_SOURCE = 1,          /* link-layer address, RFC 4861 4.6.1 */
-    ND_OPT_TARGET = 2,
-
     BOOTP_SERVER = 67,
     BOOTP_CLIENT = 68,
     DHCPV6_CLIENT = 546,
@@ -95,7 +89,6 @@ static bool is_mac(const IpvlanSlave *slave, const Packet *p, uint32_t off)
  */
 static bool check_nd_options(const IpvlanSlave *slave, const Packet *p)
 {
-    static const uint8_t fixed_len[] = { 8, 16, 24, 24 };
     const PacketLayers *l = &p->layers;
     uint32_t off;
     uint8_t buf[2];
@@ -103,7 +96,7 @@ static bool check_nd_options(const IpvlanSlave *slave, const Packet *p)
     if (l->nd_type == ND_REDIRECT) {
         return true;
     }
-    off = l->l4 + fixed_len[l->nd_type - ND_ROUTER_SOLICIT];
+    off = l->l4 + nd_fixed_len(l->nd_type);
     while (off < l->end) {
         const uint8_t *b = packet_peek(p, off, sizeof(buf), buf);
         uint8_t type = b ? b[0] : 0, len = b ? b[1] : 0;
@@ -135,8 +128,8 @@ static bool is_disguised(const Packet *p)
     const uint8_t *b;
 
     switch (l->ethertype) {
-    case 0x8100:
-    case 0x88a8:
+    case ETH_8021Q:
+    case ETH_8021AD:
     case 0x9100:
     case 0x9200:
     case 0x9300:

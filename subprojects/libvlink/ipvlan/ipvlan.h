@@ -45,8 +45,8 @@ typedef enum IpvlanGuard {
     IPVLAN_GUARD_OFF,
     IPVLAN_GUARD_ON,            /* as whom it is not */
     IPVLAN_GUARD_STRICT,        /* nor as a DHCP server or a router */
-    IPVLAN_GUARD_AUTO,          /* on, where it does not learn all it sees,
-                                   nor is to stand for whom nobody owns */
+    /* on, where it neither learns all it sees nor gets what nobody owns */
+    IPVLAN_GUARD_AUTO,
 } IpvlanGuard;
 
 /* What the filter of l3s does with a packet that no rule matches. */

@@ -14,13 +14,6 @@
 
 #include "port.h"
 
-#define ARP_LEN         28
-#define ARP_SHA         8       /* sender's and target's hardware address */
-#define ARP_THA         18
-
-#define ND_OPT_SOURCE   1       /* link-layer address, RFC 4861 4.6.1 */
-#define ND_OPT_TARGET   2
-
 #define UDP_CSUM        6
 #define ICMPV6_CSUM     2
 
@@ -143,8 +136,7 @@ static void rewrite_arp(const IpvlanSlave *slave, Packet *p)
 static void rewrite_nd(const IpvlanSlave *slave, const PacketLayers *l,
                        uint8_t *frame, bool partial)
 {
-    static const uint8_t fixed_len[] = { 8, 16, 24, 24, 40 };
-    uint32_t off = l->l4 + fixed_len[l->nd_type - ND_ROUTER_SOLICIT];
+    uint32_t off = l->l4 + nd_fixed_len(l->nd_type);
     uint8_t *csum = partial ? NULL : frame + l->l4 + ICMPV6_CSUM;
 
     for (; off < l->end; off += frame[off + 1] * 8) {

@@ -18,19 +18,6 @@
 #include <netinet/in.h>
 
 enum {
-    ARP_REQUEST = 1,
-    ARP_REPLY = 2,
-    ARP_SHA = 8,                /* offsets in the message */
-
-    ND_TARGET = 8,
-    ND_LEN = 24,                /* of a solicitation, without options */
-    ND_OPT_SOURCE = 1,          /* link-layer address, RFC 4861 4.6.1 */
-    ND_OPT_TARGET = 2,
-    ND_OPT_LEN = 8,
-    ND_HOP_LIMIT = 255,
-    ND_SOLICITED = 0x40,
-    ND_OVERRIDE = 0x20,
-
     NEIGH_BUDGET = 64,          /* entries in one run of the timer */
 };
 
@@ -322,7 +309,7 @@ static IpAddr arp_sender(const Neigh *n)
     return (IpAddr) { .family = IP_V4 };
 }
 
-static void craft_request(Craft *c, const Neigh *n)
+static void make_request(Craft *c, const Neigh *n)
 {
     static const uint8_t broadcast[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
     bool probe = n->state == NEIGH_PROBE;
@@ -333,7 +320,7 @@ static void craft_request(Craft *c, const Neigh *n)
 }
 
 /* RFC 4861, 4.3 */
-static void craft_solicit(Craft *c, const Neigh *n)
+static void make_solicit(Craft *c, const Neigh *n)
 {
     uint8_t group_mac[] = {
         0x33, 0x33, 0xff, n->addr.b[13], n->addr.b[14], n->addr.b[15],
@@ -345,17 +332,9 @@ static void craft_solicit(Craft *c, const Neigh *n)
     };
     IpAddr own = ip_link_local_from_mac(n->port->mac);
     bool probe = n->state == NEIGH_PROBE;
-    uint8_t *b;
 
-    craft_ip(c, probe ? n->mac : group_mac, n->port->mac, &own,
-             probe ? &n->addr : &group, IPPROTO_ICMPV6, ND_HOP_LIMIT);
-    b = craft_put(c, ND_LEN + ND_OPT_LEN);
-    b[0] = ND_NEIGHBOUR_SOLICIT;
-    memcpy(b + ND_TARGET, n->addr.b, 16);
-    b[ND_LEN] = ND_OPT_SOURCE;
-    b[ND_LEN + 1] = ND_OPT_LEN / 8;
-    memcpy(b + ND_LEN + 2, n->port->mac, ETHER_ADDR_LEN);
-    craft_finish(c);
+    craft_solicit(c, probe ? n->mac : group_mac, n->port->mac, &own,
+                  probe ? &n->addr : &group, &n->addr);
 }
 
 /* The answer may be here before this returns. */
@@ -366,9 +345,9 @@ static void solicit(Neigh *n)
     struct iovec iov;
 
     if (n->addr.family == IP_V4) {
-        craft_request(&c, n);
+        make_request(&c, n);
     } else {
-        craft_solicit(&c, n);
+        make_solicit(&c, n);
     }
     craft_packet(&c, &iov, &p);
     n->unsent = false;
@@ -716,28 +695,11 @@ static void arp_input(IpvlanPort *port, const Packet *p)
 static bool nd_is_valid(const Packet *p)
 {
     const PacketLayers *l = &p->layers;
-    uint32_t len = l->end - l->l4;
-    uint64_t sum = htons(IPPROTO_ICMPV6) + htons(len);
-    uint8_t buf[64], hop_limit, code;
+    uint8_t hop_limit, code;
 
     packet_copy_range(p, l->l3 + 7, 1, &hop_limit);
     packet_copy_range(p, l->l4 + 1, 1, &code);
-    if (hop_limit != ND_HOP_LIMIT || code) {
-        return false;
-    }
-    if (p->has_vnet && (p->vnet.flags & (PACKET_VNET_NEEDS_CSUM |
-                                         PACKET_VNET_DATA_VALID))) {
-        return true;
-    }
-    packet_copy_range(p, l->l3 + 8, 32, buf);
-    sum = csum_add(sum, buf, 32);
-    for (uint32_t off = l->l4; off < l->end; off += sizeof(buf)) {
-        uint32_t n = MIN(l->end - off, sizeof(buf));
-
-        packet_copy_range(p, off, n, buf);
-        sum = csum_add(sum, buf, n);
-    }
-    return !csum_finish(sum);
+    return hop_limit == ND_HOP_LIMIT && !code && offload_csum_is_right(p);
 }
 
 /* The MAC in the first option of @type behind @off; false: there is none. */
@@ -768,11 +730,11 @@ static void advert_known(Neigh *n, uint8_t flags, const uint8_t *mac)
 {
     bool moved = mac && !mac_equal(mac, n->mac);
 
-    if (moved && !(flags & ND_OVERRIDE)) {
+    if (moved && !(flags & NA_OVERRIDE)) {
         if (n->state == NEIGH_REACHABLE) {
             set_state(n, NEIGH_STALE);
         }
-    } else if (flags & ND_SOLICITED) {
+    } else if (flags & NA_SOLICITED) {
         learn(n, mac ?: n->mac, NEIGH_REACHABLE);
     } else if (moved) {
         learn(n, mac, NEIGH_STALE);
@@ -786,29 +748,30 @@ static void advert_input(IpvlanPort *port, const Packet *p)
     uint8_t mac[ETHER_ADDR_LEN], flags;
     bool has_mac;
 
-    packet_copy_range(p, l->l4 + 4, 1, &flags);
-    if (!n || (l->dst.b[0] == 0xff && (flags & ND_SOLICITED))) {
+    packet_copy_range(p, l->l4 + ND_FLAGS, 1, &flags);
+    if (!n || (l->dst.b[0] == 0xff && (flags & NA_SOLICITED))) {
         return;
     }
-    has_mac = nd_option(p, l->l4 + ND_LEN, ND_OPT_TARGET, mac);
+    has_mac = nd_option(p, l->l4 + ND_LEN_NEIGHBOUR, ND_OPT_TARGET, mac);
     if (has_mac && !mac_is_credible(port, mac)) {
         return;
     }
     if (n->state != NEIGH_INCOMPLETE) {
         advert_known(n, flags, has_mac ? mac : NULL);
     } else if (has_mac) {
-        learn(n, mac, flags & ND_SOLICITED ? NEIGH_REACHABLE : NEIGH_STALE);
+        learn(n, mac, flags & NA_SOLICITED ? NEIGH_REACHABLE : NEIGH_STALE);
     }
 }
 
 /* RFC 4861, 6.2.6, 6.3.4, 7.2.3: a sender may say where it is. */
-static void source_input(IpvlanPort *port, const Packet *p, uint32_t fixed)
+static void source_input(IpvlanPort *port, const Packet *p)
 {
     const PacketLayers *l = &p->layers;
+    uint32_t options = l->l4 + nd_fixed_len(l->nd_type);
     Neigh *n = neigh_find(&port->neigh, &l->src);
     uint8_t mac[ETHER_ADDR_LEN];
 
-    if (n && nd_option(p, l->l4 + fixed, ND_OPT_SOURCE, mac) &&
+    if (n && nd_option(p, options, ND_OPT_SOURCE, mac) &&
         mac_is_credible(port, mac)) {
         hear(n, mac);
     }
@@ -824,13 +787,9 @@ static void nd_input(IpvlanPort *port, const Packet *p)
         advert_input(port, p);
         break;
     case ND_NEIGHBOUR_SOLICIT:
-        source_input(port, p, ND_LEN);
-        break;
     case ND_ROUTER_SOLICIT:
-        source_input(port, p, 8);
-        break;
     case ND_ROUTER_ADVERT:
-        source_input(port, p, 16);
+        source_input(port, p);
         break;
     }
 }

@@ -6,8 +6,6 @@
 
 #include "port.h"
 
-#define ARP_SPA 14              /* sender's protocol address */
-
 static void trace_addr(IpvlanSlave *slave, LinkEvent event,
                        const IpvlanSlave *other, const IpPrefix *prefix)
 {

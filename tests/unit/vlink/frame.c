@@ -493,7 +493,7 @@ Frame *frame_tcp(const uint8_t *dst, const uint8_t *src, const char *sip,
     return frame_checksum(f);
 }
 
-static unsigned nd_fixed_len(uint8_t type)
+static unsigned nd_message_len(uint8_t type)
 {
     switch (type) {
     case ND_ROUTER_SOLICIT:
@@ -511,7 +511,7 @@ Frame *frame_nd(const uint8_t *dst, const uint8_t *src, const char *sip,
                 const char *dip, uint8_t type, const char *target,
                 uint8_t option, const uint8_t *lla)
 {
-    unsigned fixed = nd_fixed_len(type);
+    unsigned fixed = nd_message_len(type);
     unsigned len = fixed + (lla ? 8 : 0);
     Frame *f = ip_header(dst, src, sip, dip, 58, len);
     uint8_t *b = f->data + frame_offsets(f).l4;

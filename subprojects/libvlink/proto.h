@@ -1,0 +1,59 @@
+/*
+ * Numbers of protocols: Ethertypes, ARP, neighbour discovery
+ *
+ * Those that more than one file needs and <netinet/in.h> does not have.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LIBVLINK_PROTO_H
+#define LIBVLINK_PROTO_H
+
+enum {
+    ETH_IPV4 = 0x0800,
+    ETH_ARP = 0x0806,
+    ETH_RARP = 0x8035,
+    ETH_8021Q = 0x8100,
+    ETH_IPV6 = 0x86dd,
+    ETH_8021AD = 0x88a8,
+};
+
+/* RFC 826 and RFC 903: operations; offsets in the message, addresses last */
+enum {
+    ARP_REQUEST = 1,
+    ARP_REPLY = 2,
+    RARP_REQUEST = 3,
+
+    ARP_OP = 6,
+    ARP_SHA = 8,                /* sender's: hardware address, protocol's */
+    ARP_SPA = 14,
+    ARP_THA = 18,               /* target's */
+    ARP_TPA = 24,
+    ARP_LEN = 28,               /* for Ethernet and IPv4 */
+};
+
+/* RFC 4861, section 4 */
+enum {
+    ND_HOP_LIMIT = 255,         /* nobody has routed it */
+    ND_FLAGS = 4,               /* offsets in solicitation and advertisement */
+    ND_TARGET = 8,
+
+    ND_OPT_SOURCE = 1,          /* link-layer addresses */
+    ND_OPT_TARGET = 2,
+    ND_OPT_MTU = 5,
+    ND_OPT_LEN = 8,             /* of each of these */
+
+    ND_LEN_ROUTER_SOLICIT = 8,  /* without options */
+    ND_LEN_ROUTER_ADVERT = 16,
+    ND_LEN_NEIGHBOUR = 24,      /* solicitation and advertisement */
+    ND_LEN_REDIRECT = 40,
+};
+
+/* Of neighbour advertisements, section 4.4 */
+enum {
+    NA_ROUTER = 0x80,
+    NA_SOLICITED = 0x40,
+    NA_OVERRIDE = 0x20,
+};
+
+#endif
