@@ -123,17 +123,20 @@ class Rules(RulesTest):
             args=self.rule('in', direction='in', match='tcp dst port 5001',
                            action='accept'))
         self.make_blob(self.guest)
-        self.listen(one, 5002)
+        # Each serves one connection, and is away then for a moment.
+        ports = 5002, 5003
+        for port in ports:
+            self.listen(one, port)
         for family in 0, 1:
             self.send_from_host(one, one.addrs[family], self.outside)
             with self.assertRaises(TimeoutError):
-                self.connect(one.addrs[family], 5002, 1)
+                self.connect(one.addrs[family], ports[family], 1)
             self.outside.assert_no_ping(one.addrs[family])
             one.assert_no_ping(OUTSIDE[family])
-        self.add_rule('in2', direction='in', match='tcp dst port 5002',
-                      action='accept')
-        for addr in one.addrs:
-            self.connect(addr, 5002).close()
+        self.add_rule('in2', direction='in', action='accept',
+                      match='tcp dst portrange 5002-5003')
+        for addr, port in zip(one.addrs, ports):
+            self.connect(addr, port).close()
         # Between siblings, both ways have to be open.
         self.add_rule('out', direction='out', match='tcp dst port 5001',
                       action='accept')
