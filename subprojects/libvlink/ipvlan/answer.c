@@ -16,13 +16,6 @@ static const IpAddr all_nodes = {
     .b = { 0xff, 2, [15] = 1 }, .family = IP_V6,
 };
 
-static IpvlanSlave *owner_of(const IpvlanPort *port, const IpAddr *addr)
-{
-    const OwnerSlot *slot = addr_table_lookup(&port->addrs, addr);
-
-    return slot ? slot->slave : NULL;
-}
-
 /* --- where answers go ---------------------------------------------------- */
 
 static void to_guest(IpvlanSlave *slave, const Craft *c)
@@ -134,7 +127,7 @@ static void make_router_advert(Craft *c, const IpvlanPort *port,
 static bool is_behind_port(const IpvlanSlave *slave, const IpAddr *asker,
                            const IpAddr *addr)
 {
-    const IpvlanSlave *owner = owner_of(slave->port, addr);
+    const IpvlanSlave *owner = ipvlan_owner_of(slave->port, addr);
 
     if (owner == slave || !ip_is_ownable(addr)) {
         return false;
@@ -219,7 +212,7 @@ LinkTx answer_guest(IpvlanSlave *slave, const Packet *p)
 
 static bool answers_for(const IpvlanPort *port, const IpAddr *addr)
 {
-    return port->proxy_arp && owner_of(port, addr);
+    return port->proxy_arp && ipvlan_owner_of(port, addr);
 }
 
 static void answer_uplink_arp(IpvlanPort *port, const Packet *p)

@@ -282,11 +282,6 @@ static bool check_mode(const IpvlanConfig *config, IpvlanMode mode,
     return true;
 }
 
-static const IpAddr *port_gateway(const IpvlanPort *port, IpFamily family)
-{
-    return family == IP_V4 ? &port->gateway4 : &port->gateway6;
-}
-
 static bool contradicts(GError **err, const Link *lower, const char *option,
                         const char *wanted, const char *is)
 {
@@ -304,7 +299,7 @@ static bool check_port_l3(const IpvlanPort *port, const IpvlanConfig *config,
 
     for (unsigned i = 0; i < config->n_gateways; i++) {
         const IpAddr *a = &config->gateways[i];
-        const IpAddr *b = port_gateway(port, a->family);
+        const IpAddr *b = ipvlan_gateway(port, a->family);
 
         if (!ip_equal(a, b)) {
             return contradicts(err, port->lower, "gateway",

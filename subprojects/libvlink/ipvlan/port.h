@@ -110,19 +110,33 @@ static inline IpvlanPort *ipvlan_port(const Link *lower)
     return link_rx_handler_data(lower);
 }
 
+/* Of IP_NONE: there is none. */
+static inline const IpAddr *ipvlan_gateway(const IpvlanPort *port,
+                                           IpFamily family)
+{
+    return family == IP_V4 ? &port->gateway4 : &port->gateway6;
+}
+
 /* receive.c: the lower link's receive handler */
 RxHandler ipvlan_handle_frame;
 
 /* receive.c: @p goes up to @slave; rewritten as its guest expects it */
 void ipvlan_deliver(IpvlanSlave *slave, Packet *p);
 
-/* Whose is the destination that the layers name?  NULL: nobody's. */
+/* Whose is @addr?  NULL: nobody's. */
+static inline IpvlanSlave *ipvlan_owner_of(const IpvlanPort *port,
+                                           const IpAddr *addr)
+{
+    const OwnerSlot *slot = addr_table_lookup(&port->addrs, addr);
+
+    return slot ? slot->slave : NULL;
+}
+
+/* Whose is the destination that the layers name? */
 static inline IpvlanSlave *ipvlan_owner(const IpvlanPort *port,
                                         const Packet *p)
 {
-    const OwnerSlot *slot = addr_table_lookup(&port->addrs, &p->layers.dst);
-
-    return slot ? slot->slave : NULL;
+    return ipvlan_owner_of(port, &p->layers.dst);
 }
 
 /* receive.c: which slave has sent @p, that came back?  NULL: not known */

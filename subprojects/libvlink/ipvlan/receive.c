@@ -10,11 +10,9 @@
 IpvlanSlave *ipvlan_sender(const IpvlanPort *port, const Packet *p)
 {
     const IpAddr *src = &p->layers.src;
-    const OwnerSlot *slot;
 
     if (src->family == IP_NONE || !ip_is_unspecified(src)) {
-        slot = addr_table_lookup(&port->addrs, src);
-        return slot ? slot->slave : NULL;
+        return ipvlan_owner_of(port, src);
     }
     /* a probe for a duplicate address says only whom it looks for */
     for (GList *l = port->slaves.head; l; l = l->next) {

@@ -12,6 +12,27 @@
 #include "port.h"
 #include "route.h"
 
+/* --- what crosses -------------------------------------------------------- */
+
+/* A tagged frame belongs to a VLAN that the port is no router of. */
+static inline bool is_tagged(const Packet *p)
+{
+    return p->layers.l3 != PACKET_HEAD_LEN;
+}
+
+/* What the port answers itself. */
+static bool is_resolution(const Packet *p)
+{
+    return (p->layers.kind == PACKET_ARP || p->layers.kind == PACKET_ND) &&
+           !is_tagged(p);
+}
+
+static inline bool is_ip(const Packet *p)
+{
+    return p->layers.src.family && p->layers.kind != PACKET_ARP &&
+           p->layers.kind != PACKET_ND && !is_tagged(p);
+}
+
 /* --- the way to a guest -------------------------------------------------- */
 
 /* It has not spoken yet, and its NIC does not tell: then it has to be asked. */
@@ -91,8 +112,7 @@ static LinkTx route_to_sibling(IpvlanSlave *slave, IpvlanSlave *to, Packet *p)
 static const IpAddr *next_hop(const IpvlanPort *port, const Packet *p)
 {
     const IpAddr *dst = &p->layers.dst;
-    const IpAddr *gateway = dst->family == IP_V4 ? &port->gateway4
-                                                 : &port->gateway6;
+    const IpAddr *gateway = ipvlan_gateway(port, dst->family);
 
     return gateway->family ? gateway : dst;
 }
@@ -196,29 +216,15 @@ static LinkTx route_packet(IpvlanSlave *slave, Packet *p)
     return route_to_sibling(slave, to, p);
 }
 
-/* A tagged frame belongs to a VLAN that the port is no router of. */
-static inline bool is_tagged(const Packet *p)
-{
-    return p->layers.l3 != PACKET_HEAD_LEN;
-}
-
 LinkTx route_send(IpvlanSlave *slave, Packet *p)
 {
-    if (G_UNLIKELY(is_tagged(p))) {
-        return link_drop(slave->link, p, DROP_NOT_IP);
-    }
-    switch (p->layers.kind) {
-    case PACKET_IPV4:
-    case PACKET_IPV6:
-    case PACKET_DHCP_REQUEST:
-    case PACKET_DHCP_REPLY:
+    if (G_LIKELY(is_ip(p))) {
         return route_packet(slave, p);
-    case PACKET_ARP:
-    case PACKET_ND:
-        return answer_guest(slave, p);
-    default:
-        return link_drop(slave->link, p, DROP_NOT_IP);
     }
+    if (is_resolution(p)) {
+        return answer_guest(slave, p);
+    }
+    return link_drop(slave->link, p, DROP_NOT_IP);
 }
 
 /* --- from the uplink ----------------------------------------------------- */
@@ -282,20 +288,11 @@ static RxHandlerResult route_to_guest(IpvlanPort *port, Packet *p)
 
 static SLOW_PATH RxHandlerResult receive_other(IpvlanPort *port, Packet *p)
 {
-    bool answered = p->layers.kind == PACKET_ARP ||
-                    p->layers.kind == PACKET_ND;
-
-    if (!answered || is_tagged(p)) {
+    if (!is_resolution(p)) {
         return drop(port->lower, p, DROP_NOT_IP);
     }
     answer_uplink(port, p);
     return RX_HANDLER_CONSUMED;
-}
-
-static inline bool is_ip(const Packet *p)
-{
-    return p->layers.src.family && p->layers.kind != PACKET_ARP &&
-           p->layers.kind != PACKET_ND && !is_tagged(p);
 }
 
 RxHandlerResult route_receive(IpvlanPort *port, Packet *p)
