@@ -737,7 +737,7 @@ static void finish_fragment(Cut *c, const uint8_t *b, uint32_t n)
 
     l->kind = c->v6 ? PACKET_IPV6 : PACKET_IPV4;
     l->fragment = true;
-    l->frag_header = c->v6;
+    l->frag_header = c->v6 ? c->frag : 0;
     l->l4 = c->l4;
     if (n) {
         l->l4 = 0;

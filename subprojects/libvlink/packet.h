@@ -74,7 +74,7 @@ typedef struct PacketLayers {
     uint8_t ip_proto;           /* upper layer, IP_PROTO_UNKNOWN if none */
     uint8_t nd_type;            /* NdType of a PACKET_ND */
     bool fragment;
-    bool frag_header;           /* IPv6; also an atomic one, RFC 6946 */
+    uint16_t frag_header;       /* offset of IPv6's, an atomic one's too; 0 */
     uint16_t ethertype;         /* behind the tags, host byte order */
     uint16_t l3;                /* offset of the network header */
     uint16_t l4;                /* of the upper layer's, 0: not in this frame */

@@ -18,7 +18,6 @@ enum {
     DHCP_COOKIE = 0x63825363,
 
     MAX_TAGS = 2,
-    MAX_EXT_HEADERS = 8,
     MAX_DHCP_OPTIONS = 64,
 };
 
@@ -239,14 +238,6 @@ static DropReason parse_ipv4(Packet *p)
     return parse_upper(p);
 }
 
-/* True where @next is an extension header that stands before the payload. */
-static bool is_ext_header(uint8_t next)
-{
-    return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING ||
-           next == IPPROTO_FRAGMENT || next == IPPROTO_AH ||
-           next == IPPROTO_DSTOPTS;
-}
-
 /* The chain of RFC 8200, section 4, from @next at @off. */
 static DropReason parse_ext_headers(Packet *p, uint8_t next, uint32_t off)
 {
@@ -254,22 +245,23 @@ static DropReason parse_ext_headers(Packet *p, uint8_t next, uint32_t off)
     uint8_t buf[8];
     const uint8_t *b;
 
-    for (int n = 0; is_ext_header(next); n++) {
+    for (int n = 0; ipv6_is_ext_header(next); n++) {
         uint32_t len;
 
-        if (n == MAX_EXT_HEADERS) {
+        if (n == IPV6_MAX_EXT_HEADERS) {
             return DROP_BAD_HEADER;     /* RFC 7113: hides what follows */
         }
         b = packet_peek(p, off, sizeof(buf), buf);
         if (!b) {
             return DROP_TRUNCATED;
         }
-        len = next == IPPROTO_FRAGMENT ? 8 :
-              next == IPPROTO_AH ? (b[1] + 2) * 4 : (b[1] + 1) * 8;
+        len = ipv6_ext_len(next, b);
         if (off + len > l->end) {
             return DROP_TRUNCATED;
         }
-        l->frag_header |= next == IPPROTO_FRAGMENT;
+        if (next == IPPROTO_FRAGMENT && !l->frag_header) {
+            l->frag_header = off;
+        }
         if (next == IPPROTO_FRAGMENT && (get16(b + 2) & 0xfff9)) {
             uint32_t frag = get16(b + 2) & 0xfff8;
             DropReason why;

@@ -9,6 +9,10 @@
 #ifndef LIBVLINK_PROTO_H
 #define LIBVLINK_PROTO_H
 
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
 enum {
     ETH_IPV4 = 0x0800,
     ETH_ARP = 0x0806,
@@ -31,6 +35,23 @@ enum {
     ARP_TPA = 24,
     ARP_LEN = 28,               /* for Ethernet and IPv4 */
 };
+
+/* Of those that may stand before the payload; RFC 7112: they are not many. */
+#define IPV6_MAX_EXT_HEADERS 8
+
+static inline bool ipv6_is_ext_header(uint8_t next)
+{
+    return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING ||
+           next == IPPROTO_FRAGMENT || next == IPPROTO_AH ||
+           next == IPPROTO_DSTOPTS;
+}
+
+/* Bytes of the extension header of type @type whose first two are @b. */
+static inline uint32_t ipv6_ext_len(uint8_t type, const uint8_t *b)
+{
+    return type == IPPROTO_FRAGMENT ? 8 :
+           type == IPPROTO_AH ? (b[1] + 2) * 4 : (b[1] + 1) * 8;
+}
 
 /* RFC 4861, section 4 */
 enum {

@@ -433,8 +433,8 @@ static SLOW_PATH void remember_fragment(FilterPass *pass, const Packet *p)
 {
     Track t;
 
-    if (p->layers.l4 && (pass->rule[0] || pass->rule[1]) &&
-        track_fragment(&t, p, slave_id(pass->from), slave_id(pass->to))) {
+    if (p->layers.l4 && (pass->rule[0] || pass->rule[1])) {
+        track_fragment(&t, p, slave_id(pass->from), slave_id(pass->to));
         flow_new(pass, &t, FLOW_FRAGMENT);
     }
 }

@@ -17,8 +17,6 @@
 #include "flow.h"
 #include "track.h"
 
-#define FILTER_MAX_FLOWS FLOW_MAX   /* of a port */
-
 typedef struct IpvlanPort IpvlanPort;
 typedef struct IpvlanSlave IpvlanSlave;
 

@@ -23,8 +23,6 @@ enum {
 
     /* before what an error quotes, RFC 792 and RFC 4443 */
     ICMP_HEAD_LEN = 8,
-
-    MAX_EXT_HEADERS = 8,
 };
 
 /* --- states -------------------------------------------------------------- */
@@ -234,28 +232,17 @@ static bool skip_ext_headers(const Packet *p, Quote *q)
 {
     uint8_t buf[8];
 
-    for (int n = 0; n <= MAX_EXT_HEADERS; n++) {
-        const uint8_t *b;
+    for (int n = 0; ipv6_is_ext_header(q->proto); n++) {
+        const uint8_t *b = packet_peek(p, q->l4, sizeof(buf), buf);
 
-        switch (q->proto) {
-        case IPPROTO_HOPOPTS:
-        case IPPROTO_ROUTING:
-        case IPPROTO_DSTOPTS:
-        case IPPROTO_FRAGMENT:
-        case IPPROTO_AH:
-            break;
-        default:
-            return true;
-        }
-        b = packet_peek(p, q->l4, sizeof(buf), buf);
-        if (!b || (q->proto == IPPROTO_FRAGMENT && (get16(b + 2) & 0xfff8))) {
+        if (n == IPV6_MAX_EXT_HEADERS || !b ||
+            (q->proto == IPPROTO_FRAGMENT && (get16(b + 2) & 0xfff8))) {
             return false;
         }
-        q->l4 += q->proto == IPPROTO_FRAGMENT ? 8 :
-                 q->proto == IPPROTO_AH ? (b[1] + 2) * 4 : (b[1] + 1) * 8;
+        q->l4 += ipv6_ext_len(q->proto, b);
         q->proto = b[0];
     }
-    return false;
+    return true;
 }
 
 static bool quoted_ipv6(const Packet *p, uint32_t off, Quote *q)
@@ -337,66 +324,35 @@ static void track_icmp(Track *t, const Packet *p, uint16_t from, uint16_t to)
 
 /* --- fragments ----------------------------------------------------------- */
 
-/* Where the fragment header is; 0: nowhere. */
-static uint32_t fragment_header(const Packet *p)
-{
-    uint32_t off = p->layers.l3 + 40;
-    uint8_t buf[8];
-    const uint8_t *b = packet_peek(p, p->layers.l3 + 6, 1, buf);
-    uint8_t next = *b;
-
-    for (int n = 0; n <= MAX_EXT_HEADERS && next != IPPROTO_FRAGMENT; n++) {
-        b = packet_peek(p, off, sizeof(buf), buf);
-        if (!b) {
-            return 0;
-        }
-        off += next == IPPROTO_AH ? (b[1] + 2) * 4 : (b[1] + 1) * 8;
-        next = b[0];
-    }
-    return next == IPPROTO_FRAGMENT && off + 8 <= p->layers.end ? off : 0;
-}
-
 /*
  * What fragments are put together by: the protocol is part of it in IPv4 (RFC
  * 791) and not in IPv6 (RFC 8200, section 4.5).
  */
-static bool fragment_id(const Packet *p, uint32_t *id, uint8_t *proto)
+static uint32_t fragment_id(const Packet *p, uint8_t *proto)
 {
     const PacketLayers *l = &p->layers;
-    uint32_t header;
     uint8_t buf[4];
 
     if (l->src.family == IP_V4) {
-        *id = get16(packet_peek(p, l->l3 + 4, 2, buf));
         *proto = l->ip_proto;
-        return true;
+        return get16(packet_peek(p, l->l3 + 4, 2, buf));
     }
-    header = fragment_header(p);
-    if (!header) {
-        return false;
-    }
-    *id = get32(packet_peek(p, header + 4, 4, buf));
     *proto = IPPROTO_FRAGMENT;
-    return true;
+    return get32(packet_peek(p, l->frag_header + 4, 4, buf));
 }
 
-bool track_fragment(Track *t, const Packet *p, uint16_t from, uint16_t to)
+void track_fragment(Track *t, const Packet *p, uint16_t from, uint16_t to)
 {
     const PacketLayers *l = &p->layers;
-    uint32_t id;
     uint8_t proto;
+    uint32_t id = fragment_id(p, &proto);
 
-    t->kind = TRACK_NOTHING;
-    if (!fragment_id(p, &id, &proto)) {
-        return false;
-    }
     t->kind = TRACK_FRAGMENT;
     t->sender = flow_key(&t->key, &l->src, &l->dst, 0, 0, from, to);
     t->key.q[4] |= id;
     t->key.kind = flow_kind(l->src.family, proto,
                             t->sender ? FLOW_CLASS_FRAGMENT_R
                                       : FLOW_CLASS_FRAGMENT);
-    return true;
 }
 
 /* --- all else ------------------------------------------------------------ */

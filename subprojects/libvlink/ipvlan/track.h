@@ -44,8 +44,8 @@ typedef struct Track {
 /* What track_packet() leaves out: neither TCP nor UDP, or a fragment. */
 void track_packet_slow(Track *t, const Packet *p, uint16_t from, uint16_t to);
 
-/* The key for the datagram of which @p is a fragment; false: there is none. */
-bool track_fragment(Track *t, const Packet *p, uint16_t from, uint16_t to);
+/* The key for the datagram of which @p is a fragment. */
+void track_fragment(Track *t, const Packet *p, uint16_t from, uint16_t to);
 
 /* The state of a flow that begins with @event; FLOW_NONE: none does. */
 FlowState track_begin(TrackEvent event);

@@ -1316,7 +1316,7 @@ static void test_flood(void)
         assert_passes(a, NULL, nth(A, i));
     }
     end = g_get_monotonic_time();
-    g_assert_cmpuint(flows(), ==, FILTER_MAX_FLOWS);
+    g_assert_cmpuint(flows(), ==, FLOW_MAX);
     for (unsigned i = 0; i < 1000; i++) {
         Frame *f = udp_ports(i & 0x10000 ? R2 : R, 0, B, i);
 
@@ -1324,7 +1324,7 @@ static void test_flood(void)
     }
     g_assert_cmpuint(survived, ==, 1000);
     g_assert_cmpuint(flows_of(b), ==, 1000);
-    g_assert_cmpuint(flows_of(a), ==, FILTER_MAX_FLOWS - 1000);
+    g_assert_cmpuint(flows_of(a), ==, FLOW_MAX - 1000);
     /* its own oldest have gone */
     assert_dropped(NULL, a, udp_ports(R, 0, A, 0));
     assert_passes(NULL, a, udp_ports(R2, 0, A, 99999 & 0xffff));
@@ -1344,13 +1344,13 @@ static void test_flood_in(void)
     start(IPVLAN_POLICY_DROP);
     rule(1, IPVLAN_BOTH, "udp", IPVLAN_ACCEPT);
     assert_passes(b, NULL, nth(B, 5));
-    for (unsigned i = 0; i < FILTER_MAX_FLOWS + 100; i++) {
+    for (unsigned i = 0; i < FLOW_MAX + 100; i++) {
         Frame *f = udp_ports(i & 0x10000 ? R2 : R, i, A, 5);
 
         assert_passes(NULL, a, f);
     }
     g_assert_cmpuint(flows_of(b), ==, 1);
-    g_assert_cmpuint(flows_of(a), ==, FILTER_MAX_FLOWS - 1);
+    g_assert_cmpuint(flows_of(a), ==, FLOW_MAX - 1);
     /* who comes later is not turned away */
     for (unsigned i = 0; i < 1000; i++) {
         assert_passes(b, NULL, nth(B, 1000 + i));
@@ -1367,14 +1367,14 @@ static void test_idle_goes(void)
     assert_out(SYN);
     assert_in(SYNACK);
     assert_out(ACK);
-    for (unsigned i = 0; i < 2 * FILTER_MAX_FLOWS; i++) {
+    for (unsigned i = 0; i < 2 * FLOW_MAX; i++) {
         assert_passes(a, NULL, nth(A, i));
         if (i % 1000 == 0) {
             clock_advance(NS_PER_S / 100);
             assert_in(DATA);
         }
     }
-    g_assert_cmpuint(flows(), ==, FILTER_MAX_FLOWS);
+    g_assert_cmpuint(flows(), ==, FLOW_MAX);
     assert_in(DATA);
     stop();
 }
@@ -1401,14 +1401,14 @@ static void test_fragment_full(void)
     start(IPVLAN_POLICY_DROP);
     rule(1, IPVLAN_OUT, "udp", IPVLAN_ACCEPT);
     assert_passes(a, NULL, udp_ports(A, 1, R, 53));
-    for (unsigned i = 0; flows() < FILTER_MAX_FLOWS; i++) {
+    for (unsigned i = 0; flows() < FLOW_MAX; i++) {
         assert_passes(a, NULL, nth(A, 2 + i));
     }
     assert_passes(NULL, a, udp_ports(R, 53, A, 1));
     assert_passes(a, NULL, fragment(A, R, 53, 0, true, 5));
     assert_dropped(NULL, a, udp_ports(R, 53, A, 1));
     assert_passes(a, NULL, fragment(A, R, 53, 8, false, 5));
-    g_assert_cmpuint(flows(), ==, FILTER_MAX_FLOWS);
+    g_assert_cmpuint(flows(), ==, FLOW_MAX);
     clock_advance(32 * NS_PER_S);
     g_assert_cmpuint(flows(), ==, 0);
     stop();
