@@ -206,6 +206,15 @@ static inline const void *packet_peek(const Packet *p, uint32_t off,
     return packet_peek_slow(p, off, len, buf);
 }
 
+/* Of a packet that packet_parse() found to be IP: its TTL or hop limit. */
+static inline uint8_t packet_hop_limit(const Packet *p)
+{
+    uint32_t off = p->layers.src.family == IP_V4 ? 8 : 7;
+    uint8_t buf;
+
+    return *(const uint8_t *)packet_peek(p, p->layers.l3 + off, 1, &buf);
+}
+
 /* The Ethernet header of a frame that packet_parse() accepted. */
 static inline const uint8_t *packet_dst_mac(const Packet *p)
 {

@@ -1,5 +1,6 @@
 /*
- * Numbers of protocols: Ethertypes, ARP, neighbour discovery
+ * Numbers of protocols: Ethertypes, ARP, extension headers, IGMP, MLD,
+ * neighbour discovery
  *
  * Those that more than one file needs and <netinet/in.h> does not have.
  *
@@ -52,6 +53,20 @@ static inline uint32_t ipv6_ext_len(uint8_t type, const uint8_t *b)
     return type == IPPROTO_FRAGMENT ? 8 :
            type == IPPROTO_AH ? (b[1] + 2) * 4 : (b[1] + 1) * 8;
 }
+
+/* Types of IGMP (RFC 3376, section 4) and of MLD in ICMPv6 (RFC 3810, 5) */
+enum {
+    IGMP_QUERY = 0x11,
+    IGMP_V1_REPORT = 0x12,
+    IGMP_V2_REPORT = 0x16,
+    IGMP_LEAVE = 0x17,
+    IGMP_V3_REPORT = 0x22,
+
+    MLD_QUERY = 130,
+    MLD_V1_REPORT = 131,
+    MLD_DONE = 132,
+    MLD_V2_REPORT = 143,
+};
 
 /* RFC 4861, section 4 */
 enum {

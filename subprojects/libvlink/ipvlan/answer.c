@@ -172,17 +172,9 @@ static void answer_router_solicit(IpvlanSlave *slave, const Packet *p)
     }
 }
 
-static bool hop_limit_is(const Packet *p, uint8_t limit)
-{
-    uint8_t buf;
-    const uint8_t *b = packet_peek(p, p->layers.l3 + 7, 1, &buf);
-
-    return *b == limit;
-}
-
 static LinkTx answer_guest_nd(IpvlanSlave *slave, const Packet *p)
 {
-    if (!hop_limit_is(p, ND_HOP_LIMIT)) {
+    if (packet_hop_limit(p) != ND_HOP_LIMIT) {
         return link_drop(slave->link, p, DROP_BAD_HEADER);
     }
     switch (p->layers.nd_type) {
@@ -249,7 +241,7 @@ void answer_uplink(IpvlanPort *port, const Packet *p)
         answer_uplink_arp(port, p);
         return;
     }
-    if (!hop_limit_is(p, ND_HOP_LIMIT)) {
+    if (packet_hop_limit(p) != ND_HOP_LIMIT) {
         link_drop(port->lower, p, DROP_BAD_HEADER);
         return;
     }

@@ -15,17 +15,6 @@
 #include "port.h"
 
 enum {
-    IGMP_QUERY = 0x11,
-    IGMP_V1_REPORT = 0x12,
-    IGMP_V2_REPORT = 0x16,
-    IGMP_LEAVE = 0x17,
-    IGMP_V3_REPORT = 0x22,
-
-    MLD_QUERY = 130,
-    MLD_V1_REPORT = 131,
-    MLD_DONE = 132,
-    MLD_V2_REPORT = 143,
-
     PIM_HELLO = 0x20,           /* version 2, type 0; RFC 7761, 4.9 */
 
     /* Records of version 3 and MLDv2, RFC 3376, 4.2.12 */
@@ -35,9 +24,7 @@ enum {
     TO_EXCLUDE = 4,
     ALLOW = 5,
 
-    IPV4_TTL = 8,
     IPV6_NEXT = 6,
-    IPV6_HOP_LIMIT = 7,
     IPV6_LEN = 40,
 
     OPT_ROUTER_ALERT4 = 0x94,   /* RFC 2113 */
@@ -176,15 +163,6 @@ static bool has_router_alert6(const Packet *p)
     return found;
 }
 
-/* 1: nobody has routed it. */
-static bool has_hop_limit_1(const Packet *p, uint32_t off)
-{
-    uint8_t buf[1];
-    const uint8_t *b = packet_peek(p, p->layers.l3 + off, 1, buf);
-
-    return b && *b == 1;
-}
-
 /*
  * RFC 3376, 4.1.1, has a mantissa of 4 @bits, RFC 3810, 5.1.3, of 12: as a
  * number with an exponent where it is large.
@@ -229,7 +207,7 @@ static void parse_igmp(const Packet *p, Message *m)
     uint8_t buf[12];
     const uint8_t *b;
 
-    if (len < 8 || !has_hop_limit_1(p, IPV4_TTL) || !offload_csum_is_right(p)) {
+    if (len < 8 || packet_hop_limit(p) != 1 || !offload_csum_is_right(p)) {
         return;
     }
     b = packet_peek(p, l->l4, MIN(len, sizeof(buf)), buf);
@@ -293,7 +271,7 @@ static void parse_mld(const Packet *p, Message *m)
     uint8_t buf[28];
     const uint8_t *b;
 
-    if (len < 8 || !has_hop_limit_1(p, IPV6_HOP_LIMIT) ||
+    if (len < 8 || packet_hop_limit(p) != 1 ||
         !has_router_alert6(p) || !offload_csum_is_right(p)) {
         return;
     }

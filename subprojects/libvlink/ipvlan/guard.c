@@ -21,15 +21,6 @@ enum {
 
     ICMP_REDIRECT = 5,
     ICMP_ROUTER_ADVERT = 9,     /* RFC 1256 */
-
-    IGMP_V1_REPORT = 0x12,
-    IGMP_V2_REPORT = 0x16,
-    IGMP_LEAVE = 0x17,
-    IGMP_V3_REPORT = 0x22,
-
-    MLD_V1_REPORT = 131,
-    MLD_DONE = 132,
-    MLD_V2_REPORT = 143,
 };
 
 /* --- reports ------------------------------------------------------------- */

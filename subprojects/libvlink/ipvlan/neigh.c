@@ -695,11 +695,11 @@ static void arp_input(IpvlanPort *port, const Packet *p)
 static bool nd_is_valid(const Packet *p)
 {
     const PacketLayers *l = &p->layers;
-    uint8_t hop_limit, code;
+    uint8_t code;
 
-    packet_copy_range(p, l->l3 + 7, 1, &hop_limit);
     packet_copy_range(p, l->l4 + 1, 1, &code);
-    return hop_limit == ND_HOP_LIMIT && !code && offload_csum_is_right(p);
+    return packet_hop_limit(p) == ND_HOP_LIMIT && !code &&
+           offload_csum_is_right(p);
 }
 
 /* The MAC in the first option of @type behind @off; false: there is none. */

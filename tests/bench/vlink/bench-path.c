@@ -98,12 +98,6 @@ static inline Frame *make_sibling(Path *path, BenchUser **user)
     return f;
 }
 
-/* The compiler must not leave out what nobody reads. */
-static inline void keep(const void *p)
-{
-    __asm__ volatile("" : : "r" (p) : "memory");
-}
-
 #define WAY(name)                                                       \
     static void run_##name(void *opaque, unsigned n)                    \
     {                                                                   \
@@ -124,8 +118,8 @@ static inline void keep(const void *p)
         while (n--) {                                                   \
             BenchUser *user;                                            \
                                                                         \
-            keep(make_##name(path, &user)->data);                       \
-            keep(user);                                                 \
+            bench_keep(make_##name(path, &user)->data);                       \
+            bench_keep(user);                                                 \
         }                                                               \
     }
 
@@ -146,7 +140,7 @@ static void overhead_receive(void *opaque, unsigned n)
     Path *path = opaque;
 
     while (n--) {
-        keep(make_receive(path)->data);
+        bench_keep(make_receive(path)->data);
     }
 }
 

@@ -119,12 +119,6 @@ static void run(void *opaque, unsigned n)
     }
 }
 
-/* The compiler must not leave out what nobody reads. */
-static inline void keep(const void *p)
-{
-    __asm__ volatile("" : : "r" (p) : "memory");
-}
-
 static void overhead(void *opaque, unsigned n)
 {
     Flows *flows = opaque;
@@ -132,8 +126,8 @@ static void overhead(void *opaque, unsigned n)
     while (n--) {
         BenchUser *user;
 
-        keep(make(flows, &user)->data);
-        keep(user);
+        bench_keep(make(flows, &user)->data);
+        bench_keep(user);
     }
 }
 

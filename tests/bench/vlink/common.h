@@ -82,6 +82,12 @@ void bench_net_free(BenchNet *net);
 void bench_receive(BenchNet *net, const Frame *f);
 void bench_xmit(BenchUser *u, const Frame *f);
 
+/* The compiler must not leave out what nobody reads. */
+static inline void bench_keep(const void *p)
+{
+    __asm__ volatile("" : : "r" (p) : "memory");
+}
+
 /* --- measuring ------------------------------------------------------------ */
 
 #define BENCH_MAX_SAMPLES 64
