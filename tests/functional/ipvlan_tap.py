@@ -10,7 +10,8 @@ import socket
 import subprocess
 import threading
 
-from ipvlan_frames import parse_frame, read_pcap
+from ipvlan_frames import (hardware_addresses, icmpv6_checksum_is_right, is_nd,
+                           parse_frame, read_pcap)
 from ipvlan_guest import PATIENCE, IpvlanTest
 
 HOST = '192.0.2.1'
@@ -202,3 +203,27 @@ class IpvlanTapTest(IpvlanTest):
         other.wait_exit(pid)
         self.assertEqual(other.digest(f'/tmp/{other.name}.got'),
                          card.digest(BLOB), f'{card.name} to {other.name}')
+
+
+class WatchedTapTest(IpvlanTapTest):
+    """One whose uplink is watched, once it sets @capture."""
+
+    def setUp(self):
+        super().setUp()
+        self.capture = None
+
+    def tearDown(self):
+        super().tearDown()
+        if self.capture:
+            self.capture.stop()
+            self.check_wire()
+
+    def check_wire(self):
+        """Whatever else a test is about: one MAC address leaves, no other."""
+        self.assertGreater(len(self.capture.sent), 0)
+        seen = set()
+        for frame in self.capture.sent:
+            seen.update(hardware_addresses(frame))
+            if is_nd(frame):
+                self.assertTrue(icmpv6_checksum_is_right(frame), frame)
+        self.assertEqual(seen, {PORT_MAC})

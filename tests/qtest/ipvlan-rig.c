@@ -262,6 +262,18 @@ int run_qemu(const char *args, char **out, char **err)
     return WEXITSTATUS(wait_status);
 }
 
+void assert_qemu_refuses(const char *args, const char *sentence)
+{
+    g_autofree char *err = NULL;
+    g_autofree char *line = g_strdup_printf(": %s\n", sentence);
+
+    g_assert_cmpint(run_qemu(args, NULL, &err), ==, 1);
+    g_test_message("%s", err);
+    g_assert_nonnull(strstr(err, line));
+    /* one sentence: no second line */
+    g_assert_null(strchr(strchr(err, '\n') + 1, '\n'));
+}
+
 static void wire_open(int *ours, int *theirs)
 {
     int sv[2];

@@ -104,6 +104,8 @@ typedef struct Rig {
 
 /* Run QEMU until it ends by itself; the exit code is the result. */
 int run_qemu(const char *args, char **out, char **err);
+/* It refuses @args, with this one sentence and nothing else, and ends. */
+void assert_qemu_refuses(const char *args, const char *sentence);
 
 /* An uplink, and nothing on it; rig_start() is to come. */
 Rig *rig_prepare(const char *machine);
