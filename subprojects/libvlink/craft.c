@@ -101,6 +101,25 @@ void craft_nd_mac(Craft *c, uint8_t option, const uint8_t *mac)
     memcpy(at + 2, mac, ETHER_ADDR_LEN);
 }
 
+const uint8_t craft_all_nodes_mac[] = { 0x33, 0x33, 0, 0, 0, 1 };
+const IpAddr craft_all_nodes = {
+    .b = { 0xff, 2, [15] = 1 }, .family = IP_V6,
+};
+
+void craft_advert(Craft *c, const uint8_t *dst_mac, const uint8_t *mac,
+                  const IpAddr *dst, const IpAddr *target, uint8_t flags)
+{
+    uint8_t *na;
+
+    craft_ip(c, dst_mac, mac, target, dst, IPPROTO_ICMPV6, ND_HOP_LIMIT);
+    na = craft_put(c, ND_LEN_NEIGHBOUR);
+    na[0] = ND_NEIGHBOUR_ADVERT;
+    na[ND_FLAGS] = flags;
+    memcpy(na + ND_TARGET, target->b, 16);
+    craft_nd_mac(c, ND_OPT_TARGET, mac);
+    craft_finish(c);
+}
+
 void craft_solicit(Craft *c, const uint8_t *dst_mac, const uint8_t *mac,
                    const IpAddr *src, const IpAddr *dst, const IpAddr *target)
 {

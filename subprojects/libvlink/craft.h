@@ -51,6 +51,17 @@ static inline unsigned craft_room(const Craft *c)
 /* One option of neighbour discovery, ND_OPT_SOURCE or ND_OPT_TARGET. */
 void craft_nd_mac(Craft *c, uint8_t option, const uint8_t *mac);
 
+/* ff02::1, and the MAC address of that group. */
+extern const uint8_t craft_all_nodes_mac[];
+extern const IpAddr craft_all_nodes;
+
+/*
+ * A whole neighbour advertisement (RFC 4861, 4.4) that @target is at @mac, to
+ * @dst at @dst_mac.  @flags: NA_ROUTER and so on.  Needs no craft_finish().
+ */
+void craft_advert(Craft *c, const uint8_t *dst_mac, const uint8_t *mac,
+                  const IpAddr *dst, const IpAddr *target, uint8_t flags);
+
 /*
  * A whole neighbour solicitation (RFC 4861, 4.3) of who is at @mac, to @dst at
  * @dst_mac.  Needs no craft_finish().

@@ -241,6 +241,13 @@ void link_user_changed(Link *link)
     }
 }
 
+void link_announce(Link *link)
+{
+    if (link->ops->announce) {
+        link->ops->announce(link);
+    }
+}
+
 void link_set_queues(Link *link, unsigned n)
 {
     if (n != link->n_queues) {

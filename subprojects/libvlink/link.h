@@ -75,6 +75,8 @@ typedef struct LinkOps {
     void (*user_changed)(Link *link);
     /* A root's: link_is_full() was true, and is no longer. */
     void (*resume)(Link *link);
+    /* NULL: nothing to tell.  See link_announce(). */
+    void (*announce)(Link *link);
     /* Append "name=value" pairs, comma separated, for people. */
     void (*fill_info)(const Link *link, GString *out);
 } LinkOps;
@@ -257,6 +259,12 @@ void link_receive(Link *link, Packet *p);
  * ops->resume() is called when one of them has room again, from a poll.
  */
 bool link_is_full(Link *link);
+
+/*
+ * Who is above @link, or what is below it, has moved: tell whoever is out
+ * there where its addresses are now.
+ */
+void link_announce(Link *link);
 
 /* The user, who was busy in @queue, takes frames there again. */
 void link_rx_ready(Link *link, unsigned queue);

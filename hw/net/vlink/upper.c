@@ -231,6 +231,16 @@ static bool upper_address(void *opaque, uint8_t *mac)
     return true;
 }
 
+/* By announce-self, or because the machine has just come here. */
+static void upper_announce(NetClientState *nc)
+{
+    VlinkEndpoint *ep = to_queue(nc)->ep;
+
+    if (ep && ep->link) {
+        link_announce(ep->link);
+    }
+}
+
 /* --- up and down --------------------------------------------------------- */
 
 static void set_peers_down(VlinkEndpoint *ep, bool down)
@@ -361,6 +371,7 @@ const NetClientInfo vlink_upper_info = {
     .set_vnet_hdr_len = upper_set_vnet_hdr_len,
     .set_vnet_le = upper_set_vnet_le,
     .set_vnet_be = upper_set_vnet_be,
+    .announce = upper_announce,
     .link_status_changed = upper_status_changed,
     .deleted = upper_deleted,
     .peer_deleted = upper_peer_deleted,

@@ -18,6 +18,7 @@ typedef struct IpvlanAddr {
     uint64_t sorted_by;         /* its slot's used, as in slave->learned */
     int64_t lease_end;          /* of a DHCP address, else 0 */
     GList node;                 /* in slave->learned or slave->fixed */
+    GList announce;             /* data: this, while in port->announcing */
 } IpvlanAddr;
 
 typedef struct PrefixLens {

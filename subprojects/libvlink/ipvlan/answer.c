@@ -11,11 +11,6 @@
 #include "answer.h"
 #include "port.h"
 
-static const uint8_t all_nodes_mac[] = { 0x33, 0x33, 0, 0, 0, 1 };
-static const IpAddr all_nodes = {
-    .b = { 0xff, 2, [15] = 1 }, .family = IP_V6,
-};
-
 /* --- where answers go ---------------------------------------------------- */
 
 static void to_guest(IpvlanSlave *slave, const Craft *c)
@@ -85,17 +80,10 @@ static void make_advert(Craft *c, const IpvlanPort *port, const Packet *p,
 {
     const PacketLayers *l = &p->layers;
     bool probe = ip_is_unspecified(&l->src);
-    uint8_t *na;
 
-    craft_ip(c, probe ? all_nodes_mac : packet_src_mac(p), port->mac,
-             &l->target, probe ? &all_nodes : &l->src, IPPROTO_ICMPV6,
-             ND_HOP_LIMIT);
-    na = craft_put(c, ND_LEN_NEIGHBOUR);
-    na[0] = ND_NEIGHBOUR_ADVERT;
-    na[ND_FLAGS] = flags | NA_OVERRIDE | (probe ? 0 : NA_SOLICITED);
-    memcpy(na + ND_TARGET, l->target.b, 16);
-    craft_nd_mac(c, ND_OPT_TARGET, port->mac);
-    craft_finish(c);
+    craft_advert(c, probe ? craft_all_nodes_mac : packet_src_mac(p),
+                 port->mac, probe ? &craft_all_nodes : &l->src, &l->target,
+                 flags | NA_OVERRIDE | (probe ? 0 : NA_SOLICITED));
 }
 
 /* RFC 4861, 4.2; without prefixes: a guest's addresses are configured. */
@@ -167,7 +155,7 @@ static void answer_router_solicit(IpvlanSlave *slave, const Packet *p)
 
     if (slave->port->ra) {
         make_router_advert(&c, slave->port, packet_src_mac(p),
-                           ip_is_unspecified(src) ? &all_nodes : src);
+                           ip_is_unspecified(src) ? &craft_all_nodes : src);
         to_guest(slave, &c);
     }
 }
@@ -268,8 +256,8 @@ void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr)
     if (addr->family == IP_V4) {
         make_guest_arp(&c, slave->port, addr);
     } else {
-        craft_solicit(&c, all_nodes_mac, slave->port->mac, &ipvlan_router_ll,
-                      &all_nodes, addr);
+        craft_solicit(&c, craft_all_nodes_mac, slave->port->mac,
+                      &ipvlan_router_ll, &craft_all_nodes, addr);
     }
     to_guest(slave, &c);
 }
@@ -279,7 +267,7 @@ void answer_advertise(void *opaque)
     IpvlanPort *port = opaque;
     UNINITIALIZED Craft c;
 
-    make_router_advert(&c, port, all_nodes_mac, &all_nodes);
+    make_router_advert(&c, port, craft_all_nodes_mac, &craft_all_nodes);
     for (GList *l = port->slaves.head; l; l = l->next) {
         to_guest(l->data, &c);
     }

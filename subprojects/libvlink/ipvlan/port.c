@@ -104,6 +104,7 @@ static void port_wake(void *opaque)
 {
     answer_wake(opaque);
     neigh_wake(opaque);
+    announce_wake(opaque);
 }
 
 static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
@@ -136,6 +137,7 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
     broadcast_source_init(&port->external, port, NULL);
     link_rx_handler_set_wake(lower, port_wake);
     neigh_init(port);
+    announce_init(port);
     filter_init(port);
     return port;
 }
@@ -144,6 +146,7 @@ static void port_free(IpvlanPort *port)
 {
     link_rx_handler_unregister(port->lower);
     answer_destroy(port);
+    announce_destroy(port);
     neigh_destroy(port);
     broadcast_source_destroy(&port->external);
     filter_destroy(port);
@@ -499,8 +502,11 @@ static void ipvlan_dellink(Link *link)
 /* Another guest: what the last one was taken for says nothing about it. */
 static void ipvlan_user_changed(Link *link)
 {
-    guard_forget(link_priv(link));
-    group_forget(link_priv(link));
+    IpvlanSlave *slave = link_priv(link);
+
+    slave->is_router = false;
+    guard_forget(slave);
+    group_forget(slave);
 }
 
 static void ipvlan_fill_info(const Link *link, GString *out)
@@ -525,6 +531,7 @@ static const LinkOps ipvlan_link_ops = {
     .dellink = ipvlan_dellink,
     .xmit = ipvlan_xmit,
     .user_changed = ipvlan_user_changed,
+    .announce = ipvlan_announce,
     .fill_info = ipvlan_fill_info,
 };
 

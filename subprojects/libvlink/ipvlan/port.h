@@ -6,6 +6,7 @@
  *      snoop.c     what frames tell      port.c       life and death
  *      addr.c      who owns what        owners.c     the table for that
  *      guard.c     what guests may say  group.c      who wants which group
+ *      announce.c  where addresses are
  *
  *      l3:         route.c     where to         neigh.c      on the uplink
  *                  answer.c    ARP, ND, RA      icmp.c       errors
@@ -54,6 +55,7 @@ struct IpvlanSlave {
     BroadcastSource broadcast;
     uint32_t dhcp_xid;          /* of its last DHCP request */
     bool has_dhcp_xid;
+    bool is_router;             /* its guest sends router advertisements */
     IpAddr probed;              /* asked for as a duplicate, not used yet */
     IpvlanGuard guard;
     GuardSlave guarded;
@@ -88,6 +90,8 @@ struct IpvlanPort {
     NeighTable neigh;           /* l3, l3s */
     Filter filter;              /* l3s */
     LinkWork *ra_work;
+    Poll announce;
+    GQueue announcing;          /* of IpvlanAddr, yet to be announced */
     GQueue answers;             /* of Packet, that wait for the uplink */
 };
 
@@ -151,6 +155,15 @@ void broadcast_source_init(BroadcastSource *source, IpvlanPort *port,
 void broadcast_source_destroy(BroadcastSource *source);
 /* Deliver @p later to every slave but the source's own that wants it. */
 void ipvlan_defer(BroadcastSource *source, const Packet *p);
+
+/* announce.c: tell the uplink where the addresses of a slave are */
+void ipvlan_announce(Link *link);
+void announce_init(IpvlanPort *port);
+void announce_destroy(IpvlanPort *port);
+/* announce.c: the uplink, which was busy, can send again */
+void announce_wake(IpvlanPort *port);
+/* announce.c: @a is about to be freed */
+void announce_forget(IpvlanAddr *a);
 
 /* macnat.c: the table of slaves' own MACs */
 IpvlanSlave *macnat_find(const IpvlanPort *port, const uint8_t *mac);

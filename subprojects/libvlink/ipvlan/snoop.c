@@ -139,6 +139,7 @@ void ipvlan_disown(IpvlanAddr *a)
 {
     IpvlanSlave *slave = a->slave;
 
+    announce_forget(a);
     addr_table_remove(&slave->port->addrs, a);
     if (a->origin == IPVLAN_ORIGIN_STATIC) {
         g_queue_unlink(&slave->fixed, &a->node);
@@ -307,6 +308,7 @@ static SLOW_PATH DropReason snoop_nd(IpvlanSlave *slave, const Packet *p)
 {
     const PacketLayers *l = &p->layers;
 
+    slave->is_router |= l->nd_type == ND_ROUTER_ADVERT;
     if (l->nd_type == ND_NEIGHBOUR_ADVERT) {
         DropReason why = claim(slave, p, &l->target, IPVLAN_ORIGIN_ND);
 

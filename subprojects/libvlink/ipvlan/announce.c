@@ -1,0 +1,103 @@
+/*
+ * Telling the uplink, unasked, where addresses are
+ *
+ * After a virtual machine has moved, or its uplink was replaced, neighbours
+ * still look for its addresses where they were.  RFC 5227, section 3, for ARP;
+ * RFC 4861, section 7.2.6, for neighbour discovery.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "../craft.h"
+#include "port.h"
+
+static void make_announcement(Craft *c, const IpvlanAddr *a)
+{
+    static const uint8_t everybody[] = { 255, 255, 255, 255, 255, 255 };
+    const IpvlanSlave *slave = a->slave;
+    const IpAddr *addr = &a->prefix.addr;
+    uint8_t flags = NA_OVERRIDE | (slave->is_router ? NA_ROUTER : 0);
+
+    if (addr->family == IP_V4) {
+        craft_arp(c, everybody, ARP_REQUEST, slave->port->mac, addr, NULL,
+                  addr);
+    } else {
+        craft_advert(c, craft_all_nodes_mac, slave->port->mac,
+                     &craft_all_nodes, addr, flags);
+    }
+}
+
+/* The first one stays where it is until the uplink has taken its frame. */
+static unsigned announce_poll(Poll *poll, unsigned budget)
+{
+    IpvlanPort *port = poll_owner(poll, IpvlanPort, announce);
+    unsigned done;
+
+    for (done = 0; done < budget && port->announcing.head; done++) {
+        UNINITIALIZED Craft c;
+        UNINITIALIZED Packet p;
+        struct iovec iov;
+
+        make_announcement(&c, port->announcing.head->data);
+        craft_packet(&c, &iov, &p);
+        link_trace(port->lower, LINK_EVENT_SEND, NULL, &p);
+        if (link_xmit(port->lower, &p) == LINK_TX_BUSY) {
+            return 0;                   /* announce_wake() */
+        }
+        announce_forget(port->announcing.head->data);
+    }
+    return done;
+}
+
+void announce_init(IpvlanPort *port)
+{
+    poll_init(&port->announce, port->lower->poller, announce_poll);
+}
+
+void announce_destroy(IpvlanPort *port)
+{
+    poll_cancel(&port->announce);
+}
+
+void announce_wake(IpvlanPort *port)
+{
+    if (port->announcing.head) {
+        poll_schedule(&port->announce);
+    }
+}
+
+void announce_forget(IpvlanAddr *a)
+{
+    if (a->announce.data) {
+        g_queue_unlink(&a->slave->port->announcing, &a->announce);
+        a->announce.data = NULL;
+    }
+}
+
+/* A prefix is nobody's address; who sends for it finds it as before. */
+static void announce(const GQueue *addrs)
+{
+    for (GList *l = addrs->head; l; l = l->next) {
+        IpvlanAddr *a = l->data;
+
+        if (a->prefix.len == ip_bits(a->prefix.addr.family) &&
+            !a->announce.data) {
+            a->announce.data = a;
+            g_queue_push_tail_link(&a->slave->port->announcing,
+                                   &a->announce);
+        }
+    }
+}
+
+/* In l3 the port answers for its slaves, unless it was told not to. */
+void ipvlan_announce(Link *link)
+{
+    IpvlanSlave *slave = link_priv(link);
+    IpvlanPort *port = slave->port;
+
+    if (!ipvlan_is_l3(port) || port->proxy_arp) {
+        announce(&slave->fixed);
+        announce(&slave->learned);
+        announce_wake(port);
+    }
+}
