@@ -105,6 +105,18 @@ int link_join(Link *a, Link *b)
     return 0;
 }
 
+Link *link_find_upper(const Link *lower, const char *name)
+{
+    for (GList *l = lower->uppers.head; l; l = l->next) {
+        Link *link = l->data;
+
+        if (g_str_equal(link->name, name)) {
+            return link;
+        }
+    }
+    return NULL;
+}
+
 /* --- making and deleting ------------------------------------------------- */
 
 static unsigned link_resume(Poll *poll, unsigned budget)

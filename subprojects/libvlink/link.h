@@ -51,6 +51,8 @@ typedef enum RxHandlerResult {
     RX_HANDLER_PASS,            /* for the link's user */
 } RxHandlerResult;
 
+typedef struct LinkMisfits LinkMisfits;
+
 /* May rewrite @p, which is a private view of the frame's bytes. */
 typedef RxHandlerResult RxHandler(Link *lower, Packet *p);
 
@@ -77,6 +79,15 @@ typedef struct LinkOps {
     void (*resume)(Link *link);
     /* NULL: nothing to tell.  See link_announce(). */
     void (*announce)(Link *link);
+    /*
+     * NULL: nothing to save.  Add to @out, a dictionary, what the link knows;
+     * take it over from such a one, see state.h.
+     */
+    void (*save)(const Link *link, GVariantBuilder *out);
+    void (*load)(Link *link, GVariant *state, LinkMisfits *misfits);
+    /* The same of what all links of this kind on @lower share; before them. */
+    void (*save_port)(const Link *lower, GVariantBuilder *out);
+    void (*load_port)(Link *lower, GVariant *state, LinkMisfits *misfits);
     /* Append "name=value" pairs, comma separated, for people. */
     void (*fill_info)(const Link *link, GString *out);
 } LinkOps;
@@ -156,6 +167,9 @@ void link_del(Link *link);
 
 /* -EOPNOTSUPP where the kind cannot, else what the kind says. */
 int link_change(Link *link, const void *config, GError **err);
+
+/* The link of that name on top of @lower, or NULL. */
+Link *link_find_upper(const Link *lower, const char *name);
 
 static inline void *link_priv(const Link *link)
 {

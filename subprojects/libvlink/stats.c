@@ -5,6 +5,7 @@
  */
 
 #include <stddef.h>
+#include <string.h>
 
 #include "stats.h"
 
@@ -17,6 +18,16 @@ static const char *const names[DROP__MAX] = {
 const char *drop_reason_name(DropReason reason)
 {
     return reason > DROP_NONE && reason < DROP__MAX ? names[reason] : NULL;
+}
+
+DropReason drop_reason_find(const char *name)
+{
+    for (int i = DROP_NONE + 1; i < DROP__MAX; i++) {
+        if (strcmp(names[i], name) == 0) {
+            return i;
+        }
+    }
+    return DROP_NONE;
 }
 
 uint64_t link_stats_drops(const LinkStats *stats)

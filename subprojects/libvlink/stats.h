@@ -77,6 +77,9 @@ typedef struct LinkStats {
 /* Name of @reason, a static string; NULL where @reason is not a reason. */
 const char *drop_reason_name(DropReason reason);
 
+/* The reason of that name; DROP_NONE where there is none. */
+DropReason drop_reason_find(const char *name);
+
 /* Sum of all drops. */
 uint64_t link_stats_drops(const LinkStats *stats);
 

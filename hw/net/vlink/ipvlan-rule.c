@@ -60,6 +60,7 @@ static bool compile(IpvlanRuleObject *r, Error **errp)
     g_autoptr(GError) err = NULL;
 
     r->rule = ipvlan_rule_new(&(IpvlanRuleConfig) {
+        .name = rule_id(r),
         .slave = r->slave,
         .priority = r->priority,
         .direction = (IpvlanDirection)r->direction,
@@ -188,15 +189,8 @@ static bool check_master(const IpvlanRuleObject *r, const Link *lower,
 static bool check_slave(const IpvlanRuleObject *r, const Link *lower,
                         Error **errp)
 {
-    if (!r->slave) {
+    if (!r->slave || (lower && link_find_upper(lower, r->slave))) {
         return true;
-    }
-    for (GList *l = lower ? lower->uppers.head : NULL; l; l = l->next) {
-        const Link *slave = l->data;
-
-        if (g_str_equal(slave->name, r->slave)) {
-            return true;
-        }
     }
     error_setg(errp, "slave=%s: '%s' has no such slave", r->slave, r->master);
     return false;

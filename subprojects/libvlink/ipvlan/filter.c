@@ -19,6 +19,7 @@ struct IpvlanRule {
     IpvlanPort *port;           /* that it is on, or NULL */
     IpvlanSlave *slave;         /* of slave_name, while there is one */
     char *slave_name;           /* NULL: for all */
+    char *text;                 /* see filter_rule_text() */
     uint32_t priority;
     IpvlanDirection direction;
     IpvlanAction action;
@@ -33,7 +34,7 @@ static inline IpvlanRule *rule_at(const Filter *f, unsigned i)
 
 /* --- the clock ----------------------------------------------------------- */
 
-static uint32_t tick_now(const IpvlanPort *port)
+uint32_t filter_tick(const IpvlanPort *port)
 {
     return ipvlan_now(port) / FLOW_TICK + 1;
 }
@@ -51,7 +52,7 @@ static void filter_arm(IpvlanPort *port, uint32_t tick)
 
 static SLOW_PATH void clock_read(IpvlanPort *port)
 {
-    port->filter.clock = tick_now(port);
+    port->filter.clock = filter_tick(port);
     filter_arm(port, port->filter.clock + 1);
 }
 
@@ -72,7 +73,7 @@ static void filter_work(void *opaque)
 
     f->clock = 0;
     f->work_tick = 0;
-    if (!flow_expire(&f->flows, tick_now(port), EXPIRE_BUDGET)) {
+    if (!flow_expire(&f->flows, filter_tick(port), EXPIRE_BUDGET)) {
         filter_arm(port, 1);    /* is past, so as soon as possible */
         return;
     }
@@ -80,6 +81,12 @@ static void filter_work(void *opaque)
     if (next) {
         filter_arm(port, next);
     }
+}
+
+void filter_loaded(IpvlanPort *port)
+{
+    port->filter.clock = 0;
+    filter_arm(port, filter_tick(port) + 1);
 }
 
 /* --- life and death ------------------------------------------------------ */
@@ -200,6 +207,29 @@ unsigned filter_slave_flows(const IpvlanSlave *slave)
 
 /* --- rules --------------------------------------------------------------- */
 
+/* The name is last, as it may be anything. */
+static char *rule_text(const IpvlanRuleConfig *config)
+{
+    static const char *const directions[] = { "out", "in", "both" };
+    static const char *const actions[] = { "accept", "drop", "reject" };
+
+    return g_strdup_printf("slave=%s,direction=%s,action=%s,match='%s',id=%s",
+                           config->slave ?: "", directions[config->direction],
+                           actions[config->action], config->match ?: "",
+                           config->name ?: "");
+}
+
+const char *filter_rule_text(const IpvlanRule *rule)
+{
+    return rule->text;
+}
+
+void filter_rule_set_counts(IpvlanRule *rule, uint64_t packets, uint64_t bytes)
+{
+    rule->packets = packets;
+    rule->bytes = bytes;
+}
+
 IpvlanRule *ipvlan_rule_new(const IpvlanRuleConfig *config, GError **err)
 {
     IpvlanRule *rule = g_new0(IpvlanRule, 1);
@@ -209,6 +239,7 @@ IpvlanRule *ipvlan_rule_new(const IpvlanRuleConfig *config, GError **err)
         return NULL;
     }
     rule->slave_name = g_strdup(config->slave);
+    rule->text = rule_text(config);
     rule->priority = config->priority;
     rule->direction = config->direction;
     rule->action = config->action;
@@ -223,6 +254,7 @@ void ipvlan_rule_free(IpvlanRule *rule)
     }
     match_free(&rule->match);
     g_free(rule->slave_name);
+    g_free(rule->text);
     g_free(rule);
 }
 

@@ -82,6 +82,22 @@ IpvlanAction filter_in(FilterPass *pass, Packet *p);
 /* It has been sent: count it, and remember its flow. */
 void filter_end(FilterPass *pass, const Packet *p);
 
+/*
+ * For filter-state.c.  What a rule is and says, in words: the same for the same
+ * rule on another port.
+ */
+const char *filter_rule_text(const IpvlanRule *rule);
+void filter_rule_set_counts(IpvlanRule *rule, uint64_t packets,
+                            uint64_t bytes);
+/* The time in FLOW_TICKs. */
+uint32_t filter_tick(const IpvlanPort *port);
+/* There are flows that were not there, and that will expire. */
+void filter_loaded(IpvlanPort *port);
+
+/* filter-state.c: flows and counts of rules, see ../state.h */
+void filter_save(const IpvlanPort *port, GVariantBuilder *out);
+void filter_load(IpvlanPort *port, GVariant *state, LinkMisfits *m);
+
 /* Flows that are tracked, fragmented datagrams among them. */
 unsigned filter_flows(const IpvlanPort *port);
 /* Those of them that @slave pays for. */

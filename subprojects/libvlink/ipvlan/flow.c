@@ -416,15 +416,37 @@ void flow_remove(FlowTable *t, Flow *f)
 }
 
 /* Where it may expire earlier now than it is filed for, it is filed anew. */
-void flow_set_state(FlowTable *t, Flow *f, FlowState state, uint32_t now)
+void flow_set_deadline(FlowTable *t, Flow *f, uint32_t deadline)
 {
     uint32_t i = flow_index(t, f);
 
-    f->state = state;
-    f->deadline = flow_deadline(state, now);
+    f->deadline = deadline;
     if (f->deadline < flow_more(t, f)->filed) {
         wheel_remove(t, i);
         wheel_file(t, i, t->turned);
+    }
+}
+
+void flow_set_state(FlowTable *t, Flow *f, FlowState state, uint32_t now)
+{
+    f->state = state;
+    flow_set_deadline(t, f, flow_deadline(state, now));
+}
+
+const Flow *flow_next(const FlowTable *t, const FlowPayer *payer,
+                      const Flow *after)
+{
+    uint32_t i = after ? flow_more(t, after)->queue.next : payer->flows.head;
+
+    return i ? &t->flows[i] : NULL;
+}
+
+void flow_forget_all(FlowTable *t)
+{
+    for (uint32_t i = 1; i <= t->n_used; i++) {
+        if (t->flows[i].kind) {
+            flow_remove(t, &t->flows[i]);
+        }
     }
 }
 

@@ -31,6 +31,7 @@
  * too.  _R: the one who began the connection was not the first to end it.
  */
 typedef enum FlowState {
+    /* Their numbers are in migration streams: new ones come last. */
     FLOW_NONE,                  /* no state that there is */
     FLOW_TCP_SYN_SENT,
     FLOW_TCP_SYN_RECV,
@@ -153,6 +154,17 @@ void flow_remove(FlowTable *t, Flow *f);
 /* @f goes on in @state from @now on. */
 void flow_set_state(FlowTable *t, Flow *f, FlowState state, uint32_t now);
 
+/* It expires at @deadline. */
+void flow_set_deadline(FlowTable *t, Flow *f, uint32_t deadline);
+
+/*
+ * The flow that @payer pays for after @after, NULL for the first; NULL at the
+ * end.  Not those of fragments.
+ */
+const Flow *flow_next(const FlowTable *t, const FlowPayer *payer,
+                      const Flow *after);
+
+void flow_forget_all(FlowTable *t);
 /* Remove those that have @slave as an end, or that @rule has accepted. */
 void flow_forget_slave(FlowTable *t, uint16_t slave);
 void flow_forget_rule(FlowTable *t, const IpvlanRule *rule);

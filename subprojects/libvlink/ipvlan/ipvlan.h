@@ -204,6 +204,7 @@ typedef enum IpvlanAction {
 } IpvlanAction;
 
 typedef struct IpvlanRuleConfig {
+    const char *name;           /* that its user has for it; may be NULL */
     const char *slave;          /* whose name it is for; NULL: for all */
     uint32_t priority;          /* the lowest is asked first */
     IpvlanDirection direction;

@@ -125,6 +125,7 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
     port->flag = config->flag ? *config->flag : IPVLAN_BRIDGE;
     port->expiry = config->expiry ?: IPVLAN_EXPIRY;
     memcpy(port->mac, config->mac ?: config->default_mac, ETHER_ADDR_LEN);
+    port->has_own_mac = config->mac;
     port_set_l3(port, config);
     port->expiry_work = lower->platform->work_new(ipvlan_expire, port);
     port->clock_work = lower->platform->work_new(ipvlan_clock_over, port);
@@ -532,6 +533,10 @@ static const LinkOps ipvlan_link_ops = {
     .xmit = ipvlan_xmit,
     .user_changed = ipvlan_user_changed,
     .announce = ipvlan_announce,
+    .save = ipvlan_save,
+    .load = ipvlan_load,
+    .save_port = ipvlan_save_port,
+    .load_port = ipvlan_load_port,
     .fill_info = ipvlan_fill_info,
 };
 

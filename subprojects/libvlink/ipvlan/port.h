@@ -6,7 +6,7 @@
  *      snoop.c     what frames tell      port.c       life and death
  *      addr.c      who owns what        owners.c     the table for that
  *      guard.c     what guests may say  group.c      who wants which group
- *      announce.c  where addresses are
+ *      announce.c  where addresses are  state.c      to be taken elsewhere
  *
  *      l3:         route.c     where to         neigh.c      on the uplink
  *                  answer.c    ARP, ND, RA      icmp.c       errors
@@ -14,6 +14,7 @@
  *
  *      l3s:        filter.c    rules, passes    match.c      what rules match
  *                  flow.c      the flows        track.c      whose packets
+ *                  filter-state.c  to be taken elsewhere
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -71,6 +72,7 @@ struct IpvlanPort {
     IpvlanMode mode;
     IpvlanFlag flag;
     uint8_t mac[ETHER_ADDR_LEN];
+    bool has_own_mac;           /* that it was given */
     int64_t expiry;
     GQueue slaves;
     IpvlanSlave *default_slave;
@@ -165,6 +167,12 @@ void announce_wake(IpvlanPort *port);
 /* announce.c: @a is about to be freed */
 void announce_forget(IpvlanAddr *a);
 
+/* state.c: the kind's save() and load() */
+void ipvlan_save(const Link *link, GVariantBuilder *out);
+void ipvlan_load(Link *link, GVariant *state, LinkMisfits *m);
+void ipvlan_save_port(const Link *lower, GVariantBuilder *out);
+void ipvlan_load_port(Link *lower, GVariant *state, LinkMisfits *m);
+
 /* macnat.c: the table of slaves' own MACs */
 IpvlanSlave *macnat_find(const IpvlanPort *port, const uint8_t *mac);
 void macnat_change(IpvlanSlave *slave, const uint8_t *mac);
@@ -177,6 +185,9 @@ static inline void macnat_see(IpvlanSlave *slave, const uint8_t *mac)
         macnat_change(slave, mac);
     }
 }
+
+/* @slave's guest has @mac, as is known from elsewhere. */
+void macnat_know(IpvlanSlave *slave, const uint8_t *mac);
 
 /* Send @p out of the uplink as coming from the port. */
 LinkTx macnat_transmit(IpvlanSlave *slave, Packet *p);
@@ -202,6 +213,12 @@ IpvlanSlave *snoop_dhcp_client(const IpvlanPort *port, const Packet *p);
  */
 IpvlanAddr *ipvlan_own(IpvlanSlave *slave, const IpPrefix *prefix,
                        IpvlanOrigin origin);
+/*
+ * snoop.c: @slave takes back what it had learned elsewhere, @info, with a lease
+ * until @lease_end (0: none).  False where it may not own that here.
+ */
+bool ipvlan_own_again(IpvlanSlave *slave, const IpvlanAddrInfo *info,
+                      int64_t lease_end);
 void ipvlan_disown(IpvlanAddr *a);
 /* snoop.c: when @a was last a source, or up to IPVLAN_CLOCK_AGE before; ns */
 int64_t ipvlan_used(const IpvlanAddr *a);

@@ -440,6 +440,44 @@ DropReason snoop_sent(IpvlanSlave *slave, const Packet *p)
     }
 }
 
+/* --- learned elsewhere --------------------------------------------------- */
+
+static bool may_own_again(const IpvlanSlave *slave,
+                          const IpvlanAddrInfo *info)
+{
+    const IpvlanPort *port = slave->port;
+
+    if (info->origin <= IPVLAN_ORIGIN_STATIC ||
+        info->origin > IPVLAN_ORIGIN_IP ||
+        slave->learned.length >= slave->max_addrs ||
+        addr_table_lookup(&port->addrs, &info->prefix.addr)) {
+        return false;
+    }
+    if (info->origin == IPVLAN_ORIGIN_DHCP) {
+        return slave->learn != IPVLAN_LEARN_OFF &&
+               ip_is_ownable(&info->prefix.addr) &&
+               addr_table_count(&port->addrs) < IPVLAN_TABLE_LIMIT;
+    }
+    return may_learn(slave, &info->prefix.addr);
+}
+
+bool ipvlan_own_again(IpvlanSlave *slave, const IpvlanAddrInfo *info,
+                      int64_t lease_end)
+{
+    IpvlanAddr *a;
+
+    if (!may_own_again(slave, info)) {
+        return ipvlan_owner_of(slave->port, &info->prefix.addr) == slave;
+    }
+    a = ipvlan_own(slave, &info->prefix, info->origin);
+    a->learned = info->learned;
+    a->lease_end = lease_end;
+    a->sorted_by = MAX(info->used, 0) / IPVLAN_TICK;
+    slot_of(a)->used = a->sorted_by;
+    expiry_arm(slave->port, addr_expiry(a));
+    return true;
+}
+
 /* --- DHCP ---------------------------------------------------------------- */
 
 /* In l2 all guests have the same MAC: the transaction tells them apart. */

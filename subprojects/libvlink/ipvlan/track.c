@@ -160,6 +160,21 @@ FlowState track_next_slow(FlowState state, TrackEvent event, bool reply)
     }
 }
 
+bool track_is_state_of(uint8_t state, uint8_t proto)
+{
+    switch (proto) {
+    case IPPROTO_TCP:
+        return state >= FLOW_TCP_SYN_SENT && state <= FLOW_TCP_CLOSE;
+    case IPPROTO_UDP:
+        return state >= FLOW_UDP && state <= FLOW_UDP_STREAM;
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
+        return state == FLOW_ECHO || state == FLOW_OTHER;
+    default:
+        return state == FLOW_OTHER;
+    }
+}
+
 /* --- ICMP ---------------------------------------------------------------- */
 
 /*

@@ -41,6 +41,9 @@ typedef struct Track {
     uint8_t sender;             /* which end the packet comes from, 0 or 1 */
 } Track;
 
+/* Can a flow of the protocol @proto be in the state that is numbered @state? */
+bool track_is_state_of(uint8_t state, uint8_t proto);
+
 /* What track_packet() leaves out: neither TCP nor UDP, or a fragment. */
 void track_packet_slow(Track *t, const Packet *p, uint16_t from, uint16_t to);
 

@@ -419,7 +419,7 @@ void net_del(User *u)
     user_fini(u);
 }
 
-void net_fini(Net *net)
+void net_close(Net *net)
 {
     for (unsigned i = 0; i < net->n; i++) {
         if (net->user[i].link) {
@@ -427,6 +427,11 @@ void net_fini(Net *net)
         }
     }
     wire_fini(&net->wire);
+}
+
+void net_fini(Net *net)
+{
+    net_close(net);
     g_assert_cmpuint(clock_works(), ==, 0);
 }
 

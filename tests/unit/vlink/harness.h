@@ -123,6 +123,8 @@ extern const uint8_t gateway_mac[ETHER_ADDR_LEN];
 
 void net_init(Net *net, IpvlanMode mode, IpvlanFlag flag);
 void net_fini(Net *net);
+/* The same where there is another one. */
+void net_close(Net *net);
 /* The next slave; what @config does not say of the port is filled in. */
 User *net_add(Net *net, IpvlanConfig config);
 /* One that learns, and one that owns @addr (NULL: nothing) and does not. */
