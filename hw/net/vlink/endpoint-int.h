@@ -43,6 +43,8 @@ struct VlinkEndpoint {
 
     /* lower only */
     char *master;
+    VMChangeStateEntry *vm_state;
+    bool arrived;               /* from elsewhere, and does not run yet */
     QTAILQ_ENTRY(VlinkEndpoint) next;
 };
 
@@ -106,6 +108,12 @@ Link *vlink_lower_new(VlinkDriver *driver, NetClientState **masters,
 
 /* Without slaves the master is free for somebody else. */
 void vlink_lower_release(Link *lower);
+
+/*
+ * It has been loaded with what it knew elsewhere: once the machine runs, its
+ * addresses are announced.
+ */
+void vlink_lower_arrived(Link *lower);
 
 /* The master's state may have changed. */
 void vlink_lower_update(VlinkEndpoint *ep);

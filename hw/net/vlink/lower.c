@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "endpoint-int.h"
+#include "system/runstate.h"
 #include "trace.h"
 
 static QTAILQ_HEAD(, VlinkEndpoint) lowers = QTAILQ_HEAD_INITIALIZER(lowers);
@@ -57,19 +58,49 @@ static const LinkOps lower_link_ops = {
 
 /* --- the net client ------------------------------------------------------ */
 
+/*
+ * While the machine stands still so does what it is to its network: before it
+ * has come here, and after it has gone, somebody else answers for it.
+ */
 static ssize_t lower_receive_iov(NetClientState *nc, const struct iovec *iov,
                                  int iovcnt)
 {
     VlinkQueue *q = to_queue(nc);
     QEMU_UNINITIALIZED Packet p;
 
-    if (unlikely(link_is_full(q->ep->link))) {
+    if (unlikely(!runstate_is_live(runstate_get())) ||
+        unlikely(link_is_full(q->ep->link))) {
         return 0;
     }
     if (vlink_take(q, iov, iovcnt, &p)) {
         link_receive(q->ep->link, &p);
     }
     return vlink_taken(&p);
+}
+
+static void lower_announce(Link *lower)
+{
+    for (GList *l = lower->uppers.head; l; l = l->next) {
+        link_announce(l->data);
+    }
+}
+
+static void lower_vm_changed(void *opaque, bool running, RunState state)
+{
+    VlinkEndpoint *ep = opaque;
+
+    if (running && ep->arrived) {
+        ep->arrived = false;
+        lower_announce(ep->link);
+    }
+    if (running) {
+        lower_resume(ep->link);
+    }
+}
+
+void vlink_lower_arrived(Link *lower)
+{
+    lower_endpoint(lower)->arrived = true;
 }
 
 /* Where the master is a slave, too, it is up only if its own master is. */
@@ -107,6 +138,7 @@ static void lower_unlink(VlinkEndpoint *ep)
     while (!g_queue_is_empty(&link->uppers)) {
         vlink_upper_unlink(link_user_opaque(link->uppers.head->data));
     }
+    qemu_del_vm_change_state_handler(ep->vm_state);
     QTAILQ_REMOVE(&lowers, ep, next);
     ep->link = NULL;
     link_del(link);
@@ -168,6 +200,7 @@ Link *vlink_lower_new(VlinkDriver *driver, NetClientState **masters,
                         NULL, ep, NULL);
     link_set_queues(ep->link, n);
     vlink_front_init(ep);
+    ep->vm_state = qemu_add_vm_change_state_handler(lower_vm_changed, ep);
     QTAILQ_INSERT_TAIL(&lowers, ep, next);
     vlink_lower_update(ep);
     return ep->link;
