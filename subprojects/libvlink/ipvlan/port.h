@@ -7,6 +7,7 @@
  *      addr.c      who owns what        owners.c     the table for that
  *      guard.c     what guests may say  group.c      who wants which group
  *      announce.c  where addresses are  state.c      to be taken elsewhere
+ *      check.c     configurations
  *
  *      l3:         route.c     where to         neigh.c      on the uplink
  *                  answer.c    ARP, ND, RA      icmp.c       errors
