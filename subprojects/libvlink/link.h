@@ -190,7 +190,7 @@ static inline void *link_user_opaque(const Link *link)
     return link->user_opaque;
 }
 
-/* Frames that may wait for the user in each of its queues. */
+/* Frames that may wait for the user in each of its queues; those that do stay */
 void link_set_rx_queue(Link *link, unsigned packets);
 
 /* Frames that wait for the user, in all of its queues. */
@@ -213,7 +213,10 @@ void link_set_offloads(Link *link, unsigned offloads);
 /* Share of what is below the link, 1 to LINK_WEIGHT_MAX. */
 void link_set_weight(Link *link, unsigned weight);
 
-/* Limits within LINK_RATE_MIN to _MAX, LINK_BURST_MIN to _MAX, or zero. */
+/*
+ * What has a limit begins with a full bucket, unless it is the same as before.
+ * Limits within LINK_RATE_MIN to _MAX, LINK_BURST_MIN to _MAX, or zero.
+ */
 void link_set_rates(Link *link, const LinkRates *rates);
 
 /*

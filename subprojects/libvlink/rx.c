@@ -60,11 +60,10 @@ static unsigned rx_limit(const LinkRx *rx, const Packet *p)
 }
 
 /* Somebody below may be waiting for room: see link_is_full(). */
-static void rx_look_full(RxQueue *q)
+static void rx_set_full(RxQueue *q, bool full)
 {
     LinkRx *rx = &q->link->rx;
     Link *lower = q->link->lower;
-    bool full = q->packets.length > (q->full ? rx->max / 2 : rx->max - 1);
 
     if (full == q->full) {
         return;
@@ -74,6 +73,14 @@ static void rx_look_full(RxQueue *q)
     if (!full && lower && lower->held) {
         poll_schedule(&lower->resume);
     }
+}
+
+static void rx_look_full(RxQueue *q)
+{
+    const LinkRx *rx = &q->link->rx;
+
+    rx_set_full(q, q->packets.length > (q->full ? rx->max / 2
+                                                : rx->max - 1));
 }
 
 bool rx_is_full(const Link *link)
@@ -321,6 +328,11 @@ unsigned link_rx_waiting(const Link *link)
 void link_set_rx_queue(Link *link, unsigned packets)
 {
     link->rx.max = packets;
+    for (unsigned i = 0; i < link->rx.made; i++) {
+        RxQueue *q = link->rx.queue[i];
+
+        rx_set_full(q, q->packets.length >= packets);
+    }
 }
 
 static unsigned rx_queue_purge(RxQueue *q)

@@ -17,8 +17,13 @@ void shaper_set(Shaper *s, Link *link, uint64_t bps, uint32_t burst,
                 void (*again)(void *link))
 {
     const LinkPlatform *platform = link->platform;
+    Bucket bucket;
 
-    bucket_init(&s->bucket, bps, burst, platform->now());
+    bucket_init(&bucket, bps, burst, platform->now());
+    if (bucket.rate == s->bucket.rate && bucket.depth == s->bucket.depth) {
+        return;
+    }
+    s->bucket = bucket;
     if (bps && !s->work) {
         s->work = platform->work_new(again, link);
     }
