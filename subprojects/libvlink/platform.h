@@ -51,6 +51,8 @@ typedef struct LinkTrace {
     const Packet *packet;
     const IpPrefix *addr;
     DropReason reason;
+    unsigned origin;            /* of @addr, as the kind of @link has them */
+    bool excess;                /* of too many: for a trace, and not to tell */
 } LinkTrace;
 
 typedef struct LinkPlatform {

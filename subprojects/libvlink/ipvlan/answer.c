@@ -61,6 +61,16 @@ void answer_destroy(IpvlanPort *port)
     packet_queue_purge(&port->answers);
 }
 
+void answer_drop(IpvlanPort *port)
+{
+    Packet *p;
+
+    while ((p = packet_queue_pop(&port->answers))) {
+        link_drop(port->lower, p, DROP_NOT_ROUTED);
+        packet_put(p);
+    }
+}
+
 /* --- making them --------------------------------------------------------- */
 
 static void make_arp_reply(Craft *c, const IpvlanPort *port, const Packet *p)
@@ -88,7 +98,8 @@ static void make_advert(Craft *c, const IpvlanPort *port, const Packet *p,
 
 /* RFC 4861, 4.2; without prefixes: a guest's addresses are configured. */
 static void make_router_advert(Craft *c, const IpvlanPort *port,
-                               const uint8_t *dst_mac, const IpAddr *dst)
+                               const uint8_t *dst_mac, const IpAddr *dst,
+                               uint16_t lifetime)
 {
     uint8_t *ra, *mtu;
 
@@ -97,7 +108,7 @@ static void make_router_advert(Craft *c, const IpvlanPort *port,
     ra = craft_put(c, ND_LEN_ROUTER_ADVERT);
     ra[0] = ND_ROUTER_ADVERT;
     ra[4] = RA_HOP_LIMIT;
-    put16(ra + 6, RA_LIFETIME);
+    put16(ra + 6, lifetime);
     craft_nd_mac(c, ND_OPT_SOURCE, port->mac);
     mtu = craft_put(c, ND_OPT_LEN);
     mtu[0] = ND_OPT_MTU;
@@ -155,7 +166,8 @@ static void answer_router_solicit(IpvlanSlave *slave, const Packet *p)
 
     if (slave->port->ra) {
         make_router_advert(&c, slave->port, packet_src_mac(p),
-                           ip_is_unspecified(src) ? &craft_all_nodes : src);
+                           ip_is_unspecified(src) ? &craft_all_nodes : src,
+                           RA_LIFETIME);
         to_guest(slave, &c);
     }
 }
@@ -262,15 +274,30 @@ void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr)
     to_guest(slave, &c);
 }
 
-void answer_advertise(void *opaque)
+static void advertise(IpvlanPort *port, uint16_t lifetime)
 {
-    IpvlanPort *port = opaque;
     UNINITIALIZED Craft c;
 
-    make_router_advert(&c, port, craft_all_nodes_mac, &craft_all_nodes);
+    make_router_advert(&c, port, craft_all_nodes_mac, &craft_all_nodes,
+                       lifetime);
     for (GList *l = port->slaves.head; l; l = l->next) {
         to_guest(l->data, &c);
     }
+}
+
+void answer_retire(IpvlanPort *port)
+{
+    advertise(port, 0);
+}
+
+void answer_advertise(void *opaque)
+{
+    IpvlanPort *port = opaque;
+
+    if (!ipvlan_is_l3(port) || !port->ra) {
+        return;                         /* it has been changed */
+    }
+    advertise(port, RA_LIFETIME);
     port->lower->platform->work_at(port->ra_work,
                                    ipvlan_now(port) + RA_INTERVAL);
 }

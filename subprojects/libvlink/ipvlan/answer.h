@@ -33,11 +33,18 @@ void answer_uplink(IpvlanPort *port, const Packet *p);
 void answer_wake(IpvlanPort *port);
 /* The port goes. */
 void answer_destroy(IpvlanPort *port);
+/* It will be no router any more: what waits is dropped. */
+void answer_drop(IpvlanPort *port);
 
 /* Ask @slave's guest, whose MAC address is not known, for that of @addr. */
 void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr);
 
-/* For the port's ra_work: advertise the router to all guests, and again. */
+/*
+ * For the port's ra_work, too: advertise the router to all guests, and again,
+ * as long as it is to.
+ */
 void answer_advertise(void *port);
+/* RFC 4861, 6.2.5: guests are told that there will be no router any more. */
+void answer_retire(IpvlanPort *port);
 
 #endif

@@ -117,8 +117,18 @@ static bool check_mode(const IpvlanConfig *config, IpvlanMode mode,
                     ipvlan_mode_name(mode));
         return false;
     }
-    if (mode >= IPVLAN_L3 && (config->learn == IPVLAN_LEARN_ON ||
-                              config->learn == IPVLAN_LEARN_DHCP)) {
+    return true;
+}
+
+static bool learns(IpvlanLearn learn)
+{
+    return learn == IPVLAN_LEARN_ON || learn == IPVLAN_LEARN_DHCP;
+}
+
+static bool check_learn(const IpvlanConfig *config, IpvlanMode mode,
+                        GError **err)
+{
+    if (mode >= IPVLAN_L3 && learns(config->learn)) {
         g_set_error(err, LINK_ERROR, EINVAL, "learn=%s: mode=%s does not "
                     "learn addresses, give them with addr=",
                     ipvlan_learn_name(config->learn), ipvlan_mode_name(mode));
@@ -200,6 +210,7 @@ bool check_port(const IpvlanPort *port, const IpvlanConfig *config,
         return false;
     }
     return check_mode(config, port->mode, err) &&
+           check_learn(config, port->mode, err) &&
            check_port_l3(port, config, err);
 }
 
@@ -256,4 +267,61 @@ bool check_addrs(const IpvlanPort *port, const IpvlanConfig *config,
         }
     }
     return true;
+}
+
+/* --- of a port that is there --------------------------------------------- */
+
+static bool check_slaves(const IpvlanPort *port, IpvlanMode mode,
+                         GError **err)
+{
+    for (GList *l = port->slaves.head; mode >= IPVLAN_L3 && l; l = l->next) {
+        const IpvlanSlave *slave = l->data;
+
+        if (learns(slave->learn_asked)) {
+            g_set_error(err, LINK_ERROR, EINVAL, "mode=%s: slave '%s' has "
+                        "learn=%s, and mode=%s does not learn addresses",
+                        ipvlan_mode_name(mode), slave->link->name,
+                        ipvlan_learn_name(slave->learn_asked),
+                        ipvlan_mode_name(mode));
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_rules(const IpvlanPort *port, IpvlanMode mode,
+                        GError **err)
+{
+    if (port->mode == IPVLAN_L3S && mode != IPVLAN_L3S &&
+        port->filter.rules->len) {
+        g_set_error(err, LINK_ERROR, EINVAL, "mode=%s: '%s' has %u rules, "
+                    "which need mode=l3s", ipvlan_mode_name(mode),
+                    port->lower->name, port->filter.rules->len);
+        return false;
+    }
+    return true;
+}
+
+/* No gateway is no default that could be left out where there is one. */
+static bool check_no_gateway(const IpvlanConfig *config, IpvlanMode mode,
+                             GError **err)
+{
+    if (config->gateways && !config->n_gateways && mode < IPVLAN_L3) {
+        g_set_error(err, LINK_ERROR, EINVAL, "gateway=: that is for mode=l3 "
+                    "and mode=l3s, and the mode is %s",
+                    ipvlan_mode_name(mode));
+        return false;
+    }
+    return true;
+}
+
+bool check_change(const IpvlanPort *port, const IpvlanConfig *config,
+                  GError **err)
+{
+    IpvlanMode mode = config->mode ? *config->mode : port->mode;
+
+    return check_gateways(config, err) && check_mtu(config, err) &&
+           check_mode(config, mode, err) &&
+           check_no_gateway(config, mode, err) &&
+           check_slaves(port, mode, err) && check_rules(port, mode, err);
 }

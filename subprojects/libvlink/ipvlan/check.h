@@ -30,4 +30,11 @@ bool check_room(const IpvlanPort *port, const char *option,
 bool check_addrs(const IpvlanPort *port, const IpvlanConfig *config,
                  GError **err);
 
+/*
+ * May @port become what @config says, with the slaves and the rules that it
+ * has?  Of @config only the port's part is looked at.
+ */
+bool check_change(const IpvlanPort *port, const IpvlanConfig *config,
+                  GError **err);
+
 #endif

@@ -138,6 +138,7 @@ void filter_destroy(IpvlanPort *port)
         g_ptr_array_unref(f->rules);
         g_ptr_array_unref(f->slaves);
         g_free(f->whole);
+        *f = (Filter) { .rules = NULL };
     }
 }
 
@@ -193,6 +194,7 @@ void filter_del_slave(IpvlanSlave *slave)
             rule_at(f, i)->slave = NULL;
         }
     }
+    slave->filter = (FilterSlave) { .id = 0 };
 }
 
 unsigned filter_flows(const IpvlanPort *port)

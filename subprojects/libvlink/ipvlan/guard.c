@@ -51,19 +51,68 @@ SLOW_PATH void guard_report(IpvlanSlave *slave, const Packet *p,
 void guard_forget(IpvlanSlave *slave)
 {
     slave->guarded.has_mac = false;
+    slave->guarded.has_own = false;
 }
 
 /* In l2 it is the port's, whatever the NIC tells. */
-static SLOW_PATH void pin(IpvlanSlave *slave, const uint8_t *seen)
+static bool pin_to_nic(IpvlanSlave *slave)
 {
-    uint8_t *mac = slave->guarded.mac;
+    uint8_t mac[ETHER_ADDR_LEN];
 
     if (slave->port->mode == IPVLAN_L2 ||
         !link_user_address(slave->link, mac) || mac_is_zero(mac) ||
         mac_is_group(mac)) {
-        memcpy(mac, seen, ETHER_ADDR_LEN);
+        return false;
     }
+    memcpy(slave->guarded.mac, mac, ETHER_ADDR_LEN);
     slave->guarded.has_mac = true;
+    return true;
+}
+
+static SLOW_PATH void pin(IpvlanSlave *slave, const uint8_t *seen)
+{
+    if (!pin_to_nic(slave)) {
+        memcpy(slave->guarded.mac, seen, ETHER_ADDR_LEN);
+        slave->guarded.has_mac = true;
+    }
+}
+
+void guard_set(IpvlanSlave *slave, IpvlanGuard guard)
+{
+    bool begins = slave->guard == IPVLAN_GUARD_OFF &&
+                  guard != IPVLAN_GUARD_OFF;
+
+    slave->guard = guard;
+    if (begins) {
+        guard_forget(slave);
+        /* what it has taken of somebody else's it has no longer */
+        if (pin_to_nic(slave)) {
+            macnat_see(slave, slave->guarded.mac);
+        }
+    }
+}
+
+void guard_enter_l2(IpvlanSlave *slave)
+{
+    GuardSlave *g = &slave->guarded;
+
+    if (g->has_mac) {
+        memcpy(g->own, g->mac, ETHER_ADDR_LEN);
+        memcpy(g->mac, slave->port->mac, ETHER_ADDR_LEN);
+        g->has_own = true;
+    }
+}
+
+void guard_leave_l2(IpvlanSlave *slave)
+{
+    GuardSlave *g = &slave->guarded;
+
+    if (g->has_own) {
+        memcpy(g->mac, g->own, ETHER_ADDR_LEN);
+        g->has_own = false;
+    } else {
+        pin_to_nic(slave);      /* or it stays with the port's */
+    }
 }
 
 static bool is_mac(const IpvlanSlave *slave, const Packet *p, uint32_t off)

@@ -20,6 +20,8 @@ typedef struct IpvlanSlave IpvlanSlave;
 typedef struct GuardSlave {
     bool has_mac;
     uint8_t mac[ETHER_ADDR_LEN];    /* that its guest's frames carry */
+    bool has_own;
+    uint8_t own[ETHER_ADDR_LEN];    /* in l2: and will carry in other modes */
     int64_t quiet[GUARD_REASONS];   /* until then */
 } GuardSlave;
 
@@ -51,6 +53,19 @@ bool guard_allows_unspecified(const Packet *p);
  */
 void guard_report(IpvlanSlave *slave, const Packet *p, DropReason why,
                   const IpAddr *addr);
+
+/*
+ * @slave's guard is @guard from now on.  One that was off begins with whoever
+ * is there: whom its guest has been before says nothing.
+ */
+void guard_set(IpvlanSlave *slave, IpvlanGuard guard);
+
+/*
+ * The port is in mode l2 from now on, where all carry its MAC, or is no longer:
+ * a guest that has had its own before is to have that one again.
+ */
+void guard_enter_l2(IpvlanSlave *slave);
+void guard_leave_l2(IpvlanSlave *slave);
 
 /* Another guest may be behind @slave from now on. */
 void guard_forget(IpvlanSlave *slave);

@@ -152,14 +152,34 @@ void ipvlan_foreach_group(const Link *link,
                           void (*fn)(const IpAddr *group, void *opaque),
                           void *opaque);
 
+/* --- changes at run time, from outside of the data path ------------------- */
+
 /*
- * Own @prefix for good.  -EEXIST where another slave owns just this prefix,
- * or this slave does already; -ENOSPC at IPVLAN_TABLE_LIMIT.
+ * Own @prefix for good, also one that @link has learned.  -EEXIST where
+ * another slave owns just this prefix, or this slave does so for good already;
+ * -ENOSPC at IPVLAN_TABLE_LIMIT.
  */
 int ipvlan_addr_add(Link *link, const IpPrefix *prefix, GError **err);
 
 /* Stop owning @prefix, static or learned.  -ENOENT where it does not. */
 int ipvlan_addr_del(Link *link, const IpPrefix *prefix, GError **err);
+
+/* AUTO: as @link's learn and the mode have it, as when it was made. */
+void ipvlan_set_guard(Link *link, IpvlanGuard guard);
+
+/*
+ * Make the port on @lower what the port's part of @config says, but for its
+ * MAC address and expiry, which stay: all of it, or -EINVAL and nothing.
+ * @gateways that is not NULL replaces them all, also by none.  What only l3
+ * has goes back to its defaults in other modes, as does the policy outside of
+ * l3s.
+ *
+ * A mode that routes drops the broadcast that waits, one that does not the
+ * packets that wait for a neighbour and the answers that wait for the uplink;
+ * both are counted.  Slaves choose anew what their config left to be chosen.
+ * What they have learned they own until it expires.
+ */
+int ipvlan_port_change(Link *lower, const IpvlanConfig *config, GError **err);
 
 /* --- neighbours on the uplink, in l3 and l3s ------------------------------ */
 

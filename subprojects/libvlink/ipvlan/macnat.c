@@ -77,17 +77,46 @@ void macnat_forget(IpvlanSlave *slave)
     }
 }
 
-void macnat_change(IpvlanSlave *slave, const uint8_t *mac)
+/* One by one, they would inherit from each other. */
+void macnat_forget_all(IpvlanPort *port)
+{
+    for (GList *l = port->slaves.head; l; l = l->next) {
+        IpvlanSlave *slave = l->data;
+
+        if (slave->owns_mac) {
+            owner_table_remove(&port->macs, macs_find(port, slave->mac));
+            slave->owns_mac = false;
+        }
+    }
+}
+
+/* First come, first owned; and the port's is everybody's. */
+static void macs_claim(IpvlanSlave *slave)
 {
     IpvlanPort *port = slave->port;
 
+    if (!mac_equal(slave->mac, port->mac) && !macnat_find(port, slave->mac)) {
+        macs_insert(slave);
+    }
+}
+
+void macnat_recall(IpvlanPort *port)
+{
+    for (GList *l = port->slaves.head; l; l = l->next) {
+        IpvlanSlave *slave = l->data;
+
+        if (slave->has_mac) {
+            macs_claim(slave);
+        }
+    }
+}
+
+void macnat_change(IpvlanSlave *slave, const uint8_t *mac)
+{
     macnat_forget(slave);
     memcpy(slave->mac, mac, ETHER_ADDR_LEN);
     slave->has_mac = true;
-    /* First come, first owned; and the port's is everybody's. */
-    if (!mac_equal(mac, port->mac) && !macnat_find(port, mac)) {
-        macs_insert(slave);
-    }
+    macs_claim(slave);
 }
 
 void macnat_know(IpvlanSlave *slave, const uint8_t *mac)

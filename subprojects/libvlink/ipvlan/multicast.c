@@ -64,6 +64,16 @@ static Link *source_link(const BroadcastSource *source)
     return source->slave ? source->slave->link : source->port->lower;
 }
 
+void broadcast_drop(IpvlanPort *port, DropReason why)
+{
+    while (port->sources.head) {
+        BroadcastSource *source = port->sources.head->data;
+        g_autoptr(Packet) p = backlog_pop(source, false);
+
+        link_drop(source_link(source), p, why);
+    }
+}
+
 static BroadcastSource *longest_source(IpvlanPort *port)
 {
     BroadcastSource *longest = port->sources.head->data;

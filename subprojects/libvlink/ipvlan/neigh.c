@@ -879,6 +879,77 @@ void neigh_forget(IpvlanSlave *slave)
     }
 }
 
+/* --- other gateways, or none ---------------------------------------------- */
+
+void neigh_flush(IpvlanPort *port)
+{
+    NeighTable *t = &port->neigh;
+
+    for (NeighState s = 0; s < NEIGH_STATES; s++) {
+        while (t->states[s].head) {
+            Neigh *n = t->states[s].head->data;
+
+            wait_drop_all(n, DROP_NO_NEIGHBOUR);
+            neigh_free(n);
+        }
+    }
+}
+
+/*
+ * @n is a host as any other from now on.  What is for itself still waits for
+ * it, the rest is to be @moved.
+ */
+static void gateway_retire(Neigh *n, GQueue *moved)
+{
+    n->gateway = false;
+    for (GList *l = n->waiting.head, *next; l; l = next) {
+        Packet *p = l->data;
+
+        next = l->next;
+        if (!ip_equal(&p->layers.dst, &n->addr)) {
+            packet_queue_push(moved, wait_take(n, p));
+        }
+    }
+    look_ready(n);
+    forget_maker(n);
+}
+
+/* To whom it goes now; there may be no gateway. */
+static void move(IpvlanPort *port, Packet *p)
+{
+    IpAddr dst = p->layers.dst;
+    const IpAddr *gateway = ipvlan_gateway(port, dst.family);
+
+    neigh_send_rest(sender_of(p), gateway->family ? gateway : &dst, p);
+    packet_put(p);
+}
+
+/* Sent is last: see above. */
+void neigh_gateways_changed(IpvlanPort *port)
+{
+    NeighTable *t = &port->neigh;
+    GQueue moved = G_QUEUE_INIT;
+    Packet *p;
+
+    for (NeighState s = 0; s < NEIGH_STATES; s++) {
+        for (GList *l = t->states[s].head, *next; l; l = next) {
+            Neigh *n = l->data;
+            bool gateway = is_gateway(port, &n->addr);
+
+            next = l->next;
+            if (gateway && !n->gateway) {
+                n->gateway = true;
+                set_maker(n, NULL);
+            } else if (!gateway && n->gateway) {
+                gateway_retire(n, &moved);
+            }
+        }
+    }
+    while ((p = packet_queue_pop(&moved))) {
+        move(port, p);
+    }
+}
+
 /* --- for the library's user ---------------------------------------------- */
 
 void ipvlan_foreach_neigh(const Link *lower,

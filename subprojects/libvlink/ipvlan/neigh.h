@@ -69,6 +69,15 @@ void neigh_destroy(IpvlanPort *port);
 /* The uplink, which was busy, can send again. */
 void neigh_wake(IpvlanPort *port);
 
+/* The port is to be no router any more: everything is dropped and forgotten. */
+void neigh_flush(IpvlanPort *port);
+
+/*
+ * The port has got other gateways.  What waits for those that it had, to be
+ * passed on, goes the way that it would go now.
+ */
+void neigh_gateways_changed(IpvlanPort *port);
+
 /* @slave goes: what it waits for, and what it has made, goes too. */
 void neigh_forget(IpvlanSlave *slave);
 

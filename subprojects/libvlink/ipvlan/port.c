@@ -85,7 +85,7 @@ static IpAddr find_gateway(const IpvlanConfig *config, IpFamily family)
     return (IpAddr) { 0 };
 }
 
-static void port_set_l3(IpvlanPort *port, const IpvlanConfig *config)
+void ipvlan_set_router(IpvlanPort *port, const IpvlanConfig *config)
 {
     port->gateway4 = find_gateway(config, IP_V4);
     port->gateway6 = find_gateway(config, IP_V6);
@@ -122,13 +122,11 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
     port->expiry = config->expiry ?: IPVLAN_EXPIRY;
     memcpy(port->mac, config->mac ?: config->default_mac, ETHER_ADDR_LEN);
     port->has_own_mac = config->mac;
-    port_set_l3(port, config);
+    ipvlan_set_router(port, config);
     port->expiry_work = lower->platform->work_new(ipvlan_expire, port);
     port->clock_work = lower->platform->work_new(ipvlan_clock_over, port);
     port->ra_work = lower->platform->work_new(answer_advertise, port);
-    if (ipvlan_is_l3(port) && port->ra) {
-        answer_advertise(port);
-    }
+    answer_advertise(port);
     owner_table_init(&port->macs, lower->platform);
     addr_table_init(&port->addrs, lower->platform);
     broadcast_source_init(&port->external, port, NULL);
@@ -166,27 +164,32 @@ static IpvlanPort *port_get(Link *lower, const IpvlanConfig *config,
 
 /* --- slaves -------------------------------------------------------------- */
 
-static IpvlanLearn choose_learn(const IpvlanPort *port,
-                                const IpvlanConfig *config)
+static IpvlanLearn choose_learn(const IpvlanSlave *slave)
 {
-    if (config->learn != IPVLAN_LEARN_AUTO) {
-        return config->learn;
+    if (slave->learn_asked != IPVLAN_LEARN_AUTO) {
+        return slave->learn_asked;
     }
-    return config->n_addrs || ipvlan_is_l3(port) ? IPVLAN_LEARN_OFF
-                                                 : IPVLAN_LEARN_ON;
+    return slave->configured || ipvlan_is_l3(slave->port) ? IPVLAN_LEARN_OFF
+                                                          : IPVLAN_LEARN_ON;
 }
 
 /* Who gets what nobody owns, and owns nothing, would be mute behind a guard. */
-static IpvlanGuard choose_guard(IpvlanLearn learn, const IpvlanConfig *config)
+static IpvlanGuard choose_guard(const IpvlanSlave *slave)
 {
-    bool anybody = config->is_default && !config->n_addrs &&
-                   learn == IPVLAN_LEARN_OFF;
+    bool anybody = slave->is_default && !slave->configured &&
+                   slave->learn == IPVLAN_LEARN_OFF;
 
-    if (config->guard != IPVLAN_GUARD_AUTO) {
-        return config->guard;
+    if (slave->guard_asked != IPVLAN_GUARD_AUTO) {
+        return slave->guard_asked;
     }
-    return learn == IPVLAN_LEARN_ON || anybody ? IPVLAN_GUARD_OFF
-                                               : IPVLAN_GUARD_ON;
+    return slave->learn == IPVLAN_LEARN_ON || anybody ? IPVLAN_GUARD_OFF
+                                                      : IPVLAN_GUARD_ON;
+}
+
+void ipvlan_choose(IpvlanSlave *slave)
+{
+    slave->learn = choose_learn(slave);
+    guard_set(slave, choose_guard(slave));
 }
 
 static int ipvlan_newlink(Link *link, const void *opaque, GError **err)
@@ -210,10 +213,12 @@ static int ipvlan_newlink(Link *link, const void *opaque, GError **err)
     }
     slave->link = link;
     slave->port = port;
-    slave->learn = choose_learn(port, config);
-    slave->guard = choose_guard(slave->learn, config);
+    slave->learn_asked = config->learn;
+    slave->guard_asked = config->guard;
+    slave->configured = config->n_addrs;
     slave->max_addrs = config->max_addrs;
     slave->is_default = config->is_default;
+    ipvlan_choose(slave);
     slave->node.data = slave;
     g_queue_push_tail_link(&port->slaves, &slave->node);
     broadcast_source_init(&slave->broadcast, port, slave);
@@ -236,12 +241,7 @@ static void ipvlan_dellink(Link *link)
     neigh_forget(slave);
     filter_del_slave(slave);
     group_forget(slave);
-    while (!g_queue_is_empty(&slave->fixed)) {
-        ipvlan_disown(slave->fixed.head->data);
-    }
-    while (!g_queue_is_empty(&slave->learned)) {
-        ipvlan_disown(slave->learned.head->data);
-    }
+    ipvlan_disown_all(slave);
     macnat_forget(slave);
     if (port->default_slave == slave) {
         port->default_slave = NULL;
@@ -352,33 +352,4 @@ void ipvlan_foreach_addr(const Link *link,
 
     foreach_addr(&slave->fixed, fn, opaque);
     foreach_addr(&slave->learned, fn, opaque);
-}
-
-int ipvlan_addr_add(Link *link, const IpPrefix *prefix, GError **err)
-{
-    IpvlanSlave *slave = link_priv(link);
-
-    if (!check_owner(slave->port, "addr", prefix, err)) {
-        return -EEXIST;
-    }
-    if (!check_room(slave->port, "addr", prefix, 1, err)) {
-        return -ENOSPC;
-    }
-    ipvlan_own(slave, prefix, IPVLAN_ORIGIN_STATIC);
-    return 0;
-}
-
-int ipvlan_addr_del(Link *link, const IpPrefix *prefix, GError **err)
-{
-    IpvlanSlave *slave = link_priv(link);
-    OwnerSlot *slot = addr_table_find(&slave->port->addrs, prefix);
-    char text[IP_STR_MAX];
-
-    if (!slot || slot->slave != slave) {
-        g_set_error(err, LINK_ERROR, ENOENT, "addr=%s: slave '%s' does not "
-                    "own it", ip_prefix_format(prefix, text), link->name);
-        return -ENOENT;
-    }
-    ipvlan_disown(addr_table_entry(&slave->port->addrs, slot));
-    return 0;
 }

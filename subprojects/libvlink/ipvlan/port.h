@@ -7,7 +7,7 @@
  *      addr.c      who owns what        owners.c     the table for that
  *      guard.c     what guests may say  group.c      who wants which group
  *      announce.c  where addresses are  state.c      to be taken elsewhere
- *      check.c     configurations
+ *      check.c     configurations       change.c     others, at run time
  *
  *      l3:         route.c     where to         neigh.c      on the uplink
  *                  answer.c    ARP, ND, RA      icmp.c       errors
@@ -32,6 +32,15 @@
 
 typedef struct IpvlanPort IpvlanPort;
 
+/* What a guest can make happen as often as it likes is told so often. */
+#define IPVLAN_EVENTS_MAX 16
+#define IPVLAN_EVENTS_NS NS_PER_S
+
+typedef struct EventLimit {
+    int64_t since;
+    unsigned n;                 /* events since then */
+} EventLimit;
+
 /* Where deferred broadcast comes from: a slave, or the uplink. */
 typedef struct BroadcastSource {
     Poll poll;
@@ -49,10 +58,14 @@ struct IpvlanSlave {
     bool has_mac;
     bool owns_mac;              /* is in port->macs */
     bool is_default;
+    bool configured;            /* was made with addresses */
     IpvlanLearn learn;
+    IpvlanLearn learn_asked;    /* what its options say */
     unsigned max_addrs;
     GQueue fixed;               /* of IpvlanAddr, static */
     GQueue learned;             /* by sorted_by, longest unused first */
+    EventLimit told_addrs;      /* learned and expired ones */
+    EventLimit told_contests;
     uint64_t contested;
     BroadcastSource broadcast;
     uint32_t dhcp_xid;          /* of its last DHCP request */
@@ -60,6 +73,7 @@ struct IpvlanSlave {
     bool is_router;             /* its guest sends router advertisements */
     IpAddr probed;              /* asked for as a duplicate, not used yet */
     IpvlanGuard guard;
+    IpvlanGuard guard_asked;    /* what its options say */
     GuardSlave guarded;
     GroupMember member;         /* l2, l2-macnat */
     NeighSlave neigh;
@@ -158,6 +172,8 @@ void broadcast_source_init(BroadcastSource *source, IpvlanPort *port,
 void broadcast_source_destroy(BroadcastSource *source);
 /* Deliver @p later to every slave but the source's own that wants it. */
 void ipvlan_defer(BroadcastSource *source, const Packet *p);
+/* What waits goes nowhere any more, and is counted under @why. */
+void broadcast_drop(IpvlanPort *port, DropReason why);
 
 /* announce.c: tell the uplink where the addresses of a slave are */
 void ipvlan_announce(Link *link);
@@ -178,6 +194,9 @@ void ipvlan_load_port(Link *lower, GVariant *state, LinkMisfits *m);
 IpvlanSlave *macnat_find(const IpvlanPort *port, const uint8_t *mac);
 void macnat_change(IpvlanSlave *slave, const uint8_t *mac);
 void macnat_forget(IpvlanSlave *slave);
+/* The port goes to mode l2, where nobody has a MAC of its own, or leaves it. */
+void macnat_forget_all(IpvlanPort *port);
+void macnat_recall(IpvlanPort *port);
 
 /* @slave's guest has sent from @mac; remember it, and where it is. */
 static inline void macnat_see(IpvlanSlave *slave, const uint8_t *mac)
@@ -221,11 +240,23 @@ IpvlanAddr *ipvlan_own(IpvlanSlave *slave, const IpPrefix *prefix,
 bool ipvlan_own_again(IpvlanSlave *slave, const IpvlanAddrInfo *info,
                       int64_t lease_end);
 void ipvlan_disown(IpvlanAddr *a);
+/* snoop.c: @slave goes, and all that it owns; that is no news of addresses */
+void ipvlan_disown_all(IpvlanSlave *slave);
+/* snoop.c: @a, that was learned, is owned for good from now on */
+void ipvlan_pin(IpvlanAddr *a);
 /* snoop.c: when @a was last a source, or up to IPVLAN_CLOCK_AGE before; ns */
 int64_t ipvlan_used(const IpvlanAddr *a);
 /* snoop.c: for the port's expiry_work and clock_work */
 void ipvlan_expire(void *port);
 void ipvlan_clock_over(void *port);
+
+/*
+ * port.c: what @slave learns and whether it has a guard, as its options say, or
+ * as the port's mode has it
+ */
+void ipvlan_choose(IpvlanSlave *slave);
+/* port.c: what @config says of a router, and the defaults of the rest */
+void ipvlan_set_router(IpvlanPort *port, const IpvlanConfig *config);
 
 static inline int64_t ipvlan_now(const IpvlanPort *port)
 {

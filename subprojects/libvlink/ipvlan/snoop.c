@@ -6,15 +6,42 @@
 
 #include "port.h"
 
-static void trace_addr(IpvlanSlave *slave, LinkEvent event,
-                       const IpvlanSlave *other, const IpPrefix *prefix)
+/* --- telling ------------------------------------------------------------- */
+
+static bool is_excess(EventLimit *l, int64_t now)
+{
+    if (now - l->since >= IPVLAN_EVENTS_NS) {
+        *l = (EventLimit) { .since = now };
+    }
+    return l->n++ >= IPVLAN_EVENTS_MAX;
+}
+
+/* @slave's: @a is its own from now on, or no longer. */
+static void trace_addr(const IpvlanAddr *a, LinkEvent event)
+{
+    IpvlanSlave *slave = a->slave;
+    const LinkPlatform *platform = slave->link->platform;
+
+    if (platform->trace) {
+        platform->trace(&(LinkTrace) {
+            .event = event, .link = slave->link, .addr = &a->prefix,
+            .origin = a->origin,
+            .excess = is_excess(&slave->told_addrs, platform->now()),
+        });
+    }
+}
+
+/* @slave has used @a, which is another's. */
+static void trace_contest(IpvlanSlave *slave, const IpvlanAddr *a)
 {
     const LinkPlatform *platform = slave->link->platform;
 
     if (platform->trace) {
         platform->trace(&(LinkTrace) {
-            .event = event, .link = slave->link, .addr = prefix,
-            .other = other ? other->link : NULL,
+            .event = LINK_EVENT_CONTEST, .link = slave->link,
+            .other = a->slave->link, .addr = &a->prefix,
+            .origin = a->origin,
+            .excess = is_excess(&slave->told_contests, platform->now()),
         });
     }
 }
@@ -130,7 +157,7 @@ IpvlanAddr *ipvlan_own(IpvlanSlave *slave, const IpPrefix *prefix,
         ipvlan_disown(longest_unused(slave));
     }
     g_queue_push_tail_link(&slave->learned, &a->node);
-    trace_addr(slave, LINK_EVENT_LEARN, NULL, prefix);
+    trace_addr(a, LINK_EVENT_LEARN);
     expiry_arm(port, addr_expiry(a));
     return a;
 }
@@ -145,9 +172,30 @@ void ipvlan_disown(IpvlanAddr *a)
         g_queue_unlink(&slave->fixed, &a->node);
     } else {
         g_queue_unlink(&slave->learned, &a->node);
-        trace_addr(slave, LINK_EVENT_EXPIRE, NULL, &a->prefix);
+        trace_addr(a, LINK_EVENT_EXPIRE);
     }
     g_free(a);
+}
+
+void ipvlan_disown_all(IpvlanSlave *slave)
+{
+    slave->told_addrs = (EventLimit) {
+        .since = ipvlan_now(slave->port), .n = IPVLAN_EVENTS_MAX,
+    };
+    while (!g_queue_is_empty(&slave->fixed)) {
+        ipvlan_disown(slave->fixed.head->data);
+    }
+    while (!g_queue_is_empty(&slave->learned)) {
+        ipvlan_disown(slave->learned.head->data);
+    }
+}
+
+void ipvlan_pin(IpvlanAddr *a)
+{
+    g_queue_unlink(&a->slave->learned, &a->node);
+    a->origin = IPVLAN_ORIGIN_STATIC;
+    a->lease_end = 0;
+    g_queue_push_tail_link(&a->slave->fixed, &a->node);
 }
 
 /* Expire what is due on @slave.  Returns when to look again, or INT64_MAX. */
@@ -216,7 +264,7 @@ static SLOW_PATH void contest(IpvlanSlave *slave, const OwnerSlot *slot)
     const IpvlanAddr *a = addr_table_entry(&slave->port->addrs, slot);
 
     slave->contested++;
-    trace_addr(slave, LINK_EVENT_CONTEST, a->slave, &a->prefix);
+    trace_contest(slave, a);
 }
 
 static SLOW_PATH DropReason refuse(IpvlanSlave *slave, const Packet *p,
@@ -387,7 +435,7 @@ static inline DropReason snoop_mac(IpvlanSlave *slave, const uint8_t *mac)
         macnat_see(slave, mac);
         return DROP_NONE;
     }
-    if (G_UNLIKELY(!slave->has_mac)) {
+    if (G_UNLIKELY(!slave->has_mac || !mac_equal(slave->mac, mac))) {
         memcpy(slave->mac, mac, ETHER_ADDR_LEN);
         slave->has_mac = true;
     }

@@ -116,7 +116,7 @@ static void test_trace(const LinkTrace *t)
 {
     TraceRecord r = {
         .event = t->event, .link = t->link, .other = t->other,
-        .reason = t->reason,
+        .reason = t->reason, .origin = t->origin, .excess = t->excess,
     };
 
     if (t->addr) {

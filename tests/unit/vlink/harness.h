@@ -44,6 +44,8 @@ typedef struct TraceRecord {
     const Link *other;
     DropReason reason;
     IpPrefix addr;
+    unsigned origin;
+    bool excess;
 } TraceRecord;
 
 /* Traces of @event since trace_reset(); the last one goes to @last. */
