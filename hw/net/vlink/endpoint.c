@@ -76,6 +76,24 @@ bool vlink_check_master(const char *master, Error **errp)
            in_use("master", nc, errp);
 }
 
+Link *vlink_find_upper(const char *kind, const char *option, const char *id,
+                       Error **errp)
+{
+    NetClientState *nc = qemu_find_netdev(id);
+    Link *link;
+
+    if (!nc || vlink_is_lower(nc)) {
+        no_netdev(option, id, errp);
+        return NULL;
+    }
+    link = vlink_link_of(nc);
+    if (!link || !g_str_equal(link->ops->kind, kind)) {
+        error_setg(errp, "%s=%s: it is no slave of %s", option, id, kind);
+        return NULL;
+    }
+    return link;
+}
+
 static bool find_user_netdev(const VlinkOptions *opts, Clients *user,
                              Error **errp)
 {

@@ -118,6 +118,14 @@ bool ipvlan_rules_attach(Link *lower, Error **errp)
     return true;
 }
 
+/* @r has no effect on a port in @mode. */
+static bool forbids(IpvlanRuleObject *r, IpvlanMode mode, Error **errp)
+{
+    error_setg(errp, "mode=%s: ipvlan-rule '%s' is for '%s', and needs "
+               "mode=l3s", ipvlan_mode_name(mode), rule_id(r), r->master);
+    return false;
+}
+
 bool ipvlan_rules_permit(const char *master, const IpvlanMode *mode,
                          Error **errp)
 {
@@ -129,10 +137,20 @@ bool ipvlan_rules_permit(const char *master, const IpvlanMode *mode,
     }
     QTAILQ_FOREACH(r, &rules, next) {
         if (g_str_equal(r->master, master)) {
-            error_setg(errp, "mode=%s: ipvlan-rule '%s' is for '%s', and "
-                       "needs mode=l3s", ipvlan_mode_name(wanted), rule_id(r),
-                       master);
-            return false;
+            return forbids(r, wanted, errp);
+        }
+    }
+    return true;
+}
+
+bool ipvlan_rules_permit_change(const Link *lower, IpvlanMode mode,
+                                Error **errp)
+{
+    IpvlanRuleObject *r;
+
+    QTAILQ_FOREACH(r, &rules, next) {
+        if (mode != IPVLAN_L3S && is_on(r, lower)) {
+            return forbids(r, mode, errp);
         }
     }
     return true;

@@ -11,7 +11,6 @@
 #include "qapi/error.h"
 #include "qapi/qapi-types-net.h"
 
-#define RX_QUEUE_MAX 65536
 #define QUEUES_MAX 256
 
 /* The schema's enumerations and the library's are the same. */
@@ -61,11 +60,9 @@ static bool parse_mac(const char *text, uint8_t *mac, Error **errp)
 static bool parse_addrs(strList *list, GArray *addrs, Error **errp)
 {
     for (; list; list = list->next) {
-        g_autoptr(GError) err = NULL;
         IpPrefix prefix;
 
-        if (!ip_prefix_parse(list->value, &prefix, &err)) {
-            error_setg(errp, "addr=%s: %s", list->value, err->message);
+        if (!ipvlan_parse_prefix("addr", list->value, &prefix, errp)) {
             return false;
         }
         g_array_append_val(addrs, prefix);
@@ -73,60 +70,26 @@ static bool parse_addrs(strList *list, GArray *addrs, Error **errp)
     return true;
 }
 
-static bool parse_gateways(strList *list, GArray *gateways, Error **errp)
-{
-    for (; list; list = list->next) {
-        IpAddr gateway;
-
-        if (!ip_parse(list->value, &gateway)) {
-            error_setg(errp, "gateway=%s: it is not an IPv4 or IPv6 address",
-                       list->value);
-            return false;
-        }
-        g_array_append_val(gateways, gateway);
-    }
-    return true;
-}
-
-static bool check_range(const char *option, bool given, uint64_t value,
-                        uint64_t min, uint64_t max, Error **errp)
-{
-    if (given && (value < min || value > max)) {
-        error_setg(errp, "%s=%" PRIu64 ": it has to be between %" PRIu64
-                   " and %" PRIu64, option, value, min, max);
-        return false;
-    }
-    return true;
-}
-
 static bool check_rates(const NetdevIpvlanOptions *opts, Error **errp)
 {
-    if (!check_range("tx-bps", opts->has_tx_bps, opts->tx_bps,
-                     LINK_RATE_MIN, LINK_RATE_MAX, errp) ||
-        !check_range("rx-bps", opts->has_rx_bps, opts->rx_bps,
-                     LINK_RATE_MIN, LINK_RATE_MAX, errp) ||
-        !check_range("burst", opts->has_burst, opts->burst,
-                     LINK_BURST_MIN, LINK_BURST_MAX, errp)) {
-        return false;
-    }
-    if (opts->has_burst && !opts->has_tx_bps && !opts->has_rx_bps) {
-        error_setg(errp, "burst=%" PRIu64 ": it needs tx-bps or rx-bps",
-                   opts->burst);
-        return false;
-    }
-    return true;
+    return (!opts->has_tx_bps ||
+            ipvlan_check_rate("tx-bps", opts->tx_bps, errp)) &&
+           (!opts->has_rx_bps ||
+            ipvlan_check_rate("rx-bps", opts->rx_bps, errp)) &&
+           (!opts->has_burst ||
+            ipvlan_check_burst(opts->burst, opts->has_tx_bps ||
+                               opts->has_rx_bps, errp));
 }
 
 /* What is everybody's, the kind of link notwithstanding. */
 static bool parse_link(const NetdevIpvlanOptions *opts, VlinkOptions *vlink,
                        Error **errp)
 {
-    if (!check_range("rx-queue", opts->has_rx_queue, opts->rx_queue,
-                     1, RX_QUEUE_MAX, errp) ||
-        !check_range("queues", opts->has_queues, opts->queues,
-                     1, QUEUES_MAX, errp) ||
-        !check_range("weight", opts->has_weight, opts->weight,
-                     1, LINK_WEIGHT_MAX, errp) ||
+    if ((opts->has_rx_queue &&
+         !ipvlan_check_rx_queue(opts->rx_queue, errp)) ||
+        (opts->has_queues &&
+         !ipvlan_check_range("queues", opts->queues, 1, QUEUES_MAX, errp)) ||
+        (opts->has_weight && !ipvlan_check_weight(opts->weight, errp)) ||
         !check_rates(opts, errp)) {
         return false;
     }
@@ -149,15 +112,13 @@ static uint32_t default_mtu(const NetdevIpvlanOptions *opts)
            vlink_tap_mtu(opts->master, IPVLAN_MTU_MIN, IPVLAN_MTU_MAX) : 0;
 }
 
-/* mtu=0 is no value, although the library's config has it as "not given". */
 static bool parse_l3(const NetdevIpvlanOptions *opts, Parsed *parsed,
                      Error **errp)
 {
     IpvlanConfig *config = &parsed->config;
 
-    if (!parse_gateways(opts->gateway, parsed->gateways, errp) ||
-        !check_range("mtu", opts->has_mtu, opts->mtu, IPVLAN_MTU_MIN,
-                     IPVLAN_MTU_MAX, errp)) {
+    if (!ipvlan_parse_gateways(opts->gateway, parsed->gateways, errp) ||
+        (opts->has_mtu && !ipvlan_check_mtu(opts->mtu, errp))) {
         return false;
     }
     config->gateways = (const IpAddr *)parsed->gateways->data;

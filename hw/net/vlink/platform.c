@@ -178,6 +178,29 @@ static void trace_guard(const LinkTrace *t, const char *addr)
 }
 
 /* The library sees to it that there are not too many. */
+static void tell_addr(const LinkTrace *t)
+{
+    const char *slave = t->link->name;
+    char addr[IP_STR_MAX];
+    IpvlanSlaveInfo info;
+
+    ip_prefix_format(t->addr, addr);
+    switch (t->event) {
+    case LINK_EVENT_LEARN:
+        qapi_event_send_ipvlan_address_learned(slave, addr,
+                                               (IpvlanAddressOrigin)t->origin);
+        break;
+    case LINK_EVENT_EXPIRE:
+        qapi_event_send_ipvlan_address_expired(slave, addr);
+        break;
+    default:
+        ipvlan_slave_info(t->link, &info);
+        qapi_event_send_ipvlan_address_contested(slave, t->other->name, addr,
+                                                 info.contested);
+        break;
+    }
+}
+
 static void tell_guard(const LinkTrace *t)
 {
     char addr[IP_STR_MAX], mac[MAC_STR_MAX];
@@ -193,10 +216,33 @@ static void tell_guard(const LinkTrace *t)
     }
 }
 
-static void vlink_trace(const LinkTrace *t)
+/* What a user may want to know although he traces nothing. */
+static void tell(const LinkTrace *t)
 {
     if (t->event == LINK_EVENT_GUARD) {
         tell_guard(t);
+        return;
+    }
+    if (!t->excess) {
+        tell_addr(t);
+    }
+    if (traced(t->event)) {
+        trace_addr(t);
+    }
+}
+
+/* They are the last of the events: a frame is asked for them only once. */
+static inline bool is_told(LinkEvent event)
+{
+    return event >= LINK_EVENT_LEARN;
+}
+
+QEMU_BUILD_BUG_ON(LINK_EVENT_LEARN != LINK_EVENT_DROP + 1);
+
+static void vlink_trace(const LinkTrace *t)
+{
+    if (is_told(t->event)) {
+        tell(t);
         return;
     }
     if (t->reason == DROP_FOREIGN_MAC) {
@@ -207,8 +253,6 @@ static void vlink_trace(const LinkTrace *t)
     }
     if (t->packet) {
         trace_frame(t);
-    } else if (t->addr) {
-        trace_addr(t);
     } else {
         trace_ipvlan_wake(t->link->name);
     }

@@ -400,15 +400,20 @@ void vlink_del(Link *link)
     qemu_del_net_client(&ep->queues[0]->nc);
 }
 
-static void set_info(VlinkEndpoint *ep, const VlinkOptions *opts)
+static void set_info(VlinkEndpoint *ep, const char *master)
 {
     g_autoptr(GString) info = g_string_new(NULL);
 
     ep->link->ops->fill_info(ep->link, info);
     for (unsigned i = 0; i < ep->n_queues; i++) {
-        qemu_set_info_str(&ep->queues[i]->nc, "master=%s,%s", opts->master,
+        qemu_set_info_str(&ep->queues[i]->nc, "master=%s,%s", master,
                           info->str);
     }
+}
+
+void vlink_info_changed(Link *link)
+{
+    set_info(link_user_opaque(link), vlink_master_id(link->lower));
 }
 
 void vlink_upper_new(VlinkDriver *driver, const VlinkOptions *opts,
@@ -426,7 +431,7 @@ void vlink_upper_new(VlinkDriver *driver, const VlinkOptions *opts,
         link_set_queues(link, n);
         vlink_front_init(ep);
     }
-    set_info(ep, opts);
+    set_info(ep, opts->master);
     trace_ipvlan_attach(opts->id, opts->master,
                         peers ? peers[0]->name : "none");
 }

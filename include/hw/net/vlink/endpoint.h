@@ -46,6 +46,16 @@ typedef struct VlinkOptions {
  */
 Link *vlink_new(VlinkDriver *driver, const VlinkOptions *opts, Error **errp);
 
+/*
+ * The link of @kind behind the netdev that @option names; NULL: @errp says
+ * what is wrong with it.
+ */
+Link *vlink_find_upper(const char *kind, const char *option, const char *id,
+                       Error **errp);
+
+/* What "info network" says of @link, an upper one, is to be made anew. */
+void vlink_info_changed(Link *link);
+
 /* Delete the netdev that is the user of @link, and @link with it. */
 void vlink_del(Link *link);
 
