@@ -299,6 +299,17 @@ void link_set_rates(Link *link, const LinkRates *rates)
                rx_again);
 }
 
+LinkWait link_waits_for(const Link *link)
+{
+    if (link->tx_shaper.waiting) {
+        return LINK_WAIT_RATE;
+    }
+    if (!link->turn.waiting) {
+        return LINK_WAIT_NONE;
+    }
+    return turn_is_refused(link) ? LINK_WAIT_LOWER : LINK_WAIT_TURN;
+}
+
 bool link_wants_group(const Link *link, const uint8_t mac[ETHER_ADDR_LEN])
 {
     return !link->user || !link->user->wants_group ||

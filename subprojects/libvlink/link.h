@@ -196,6 +196,28 @@ void link_set_rx_queue(Link *link, unsigned packets);
 /* Frames that wait for the user, in all of its queues. */
 unsigned link_rx_waiting(const Link *link);
 
+/* One queue to the user; times in nanoseconds. */
+typedef struct LinkQueueInfo {
+    uint64_t rx_packets;        /* that the user got there */
+    uint64_t rx_bytes;
+    unsigned waiting;           /* frames */
+    int64_t delay;              /* of the oldest of them until now, 0: none */
+    int64_t last_delay;         /* of the last one that had to wait */
+} LinkQueueInfo;
+
+/* @queue that there has never been has had nothing. */
+void link_queue_info(const Link *link, unsigned queue, LinkQueueInfo *info);
+
+/* What keeps the user of an upper link, who has been refused, from sending. */
+typedef enum LinkWait {
+    LINK_WAIT_NONE,
+    LINK_WAIT_TURN,             /* others have theirs */
+    LINK_WAIT_LOWER,            /* what is below has no room */
+    LINK_WAIT_RATE,             /* its own limit */
+} LinkWait;
+
+LinkWait link_waits_for(const Link *link);
+
 /*
  * What is behind the link takes frames in @n queues, 1 to LINK_MAX_QUEUES:
  * the user of an upper link, the wire of a root.  All frames of one flow go

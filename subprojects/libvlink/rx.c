@@ -23,6 +23,8 @@ static inline LinkTx rx_give(RxQueue *q, const Packet *p)
     if (tx == LINK_TX_OK) {
         shaper_take(&link->rx_shaper, p->len);
         link_count_rx(link, p);
+        q->got_packets++;
+        q->got_bytes += p->len;
     }
     return tx;
 }
@@ -275,6 +277,7 @@ static unsigned rx_poll(Poll *poll, unsigned budget)
             rx_push_back(q, p, urgent);
             break;
         }
+        q->delay = now - p->queued;
         done += poll_cost(p->len) + p->pieces;
         packet_put(p);
     }
@@ -323,6 +326,30 @@ unsigned link_rx_waiting(const Link *link)
         n += q->packets.length + q->urgent.length;
     }
     return n;
+}
+
+static int64_t rx_waits_since(const GQueue *packets, int64_t now)
+{
+    const Packet *p = packet_queue_peek(packets);
+
+    return p ? p->queued : now;
+}
+
+void link_queue_info(const Link *link, unsigned queue, LinkQueueInfo *info)
+{
+    int64_t now = link->platform->now();
+    const RxQueue *q;
+
+    *info = (LinkQueueInfo) { .rx_packets = 0 };
+    if (queue < link->rx.made) {
+        q = link->rx.queue[queue];
+        info->rx_packets = q->got_packets;
+        info->rx_bytes = q->got_bytes;
+        info->waiting = q->packets.length + q->urgent.length;
+        info->delay = now - MIN(rx_waits_since(&q->packets, now),
+                                rx_waits_since(&q->urgent, now));
+        info->last_delay = q->delay;
+    }
 }
 
 void link_set_rx_queue(Link *link, unsigned packets)

@@ -29,6 +29,9 @@ typedef struct RxQueue {
     GQueue urgent;
     GQueue packets;             /* held, the oldest first */
     uint64_t bytes;             /* of the packets */
+    uint64_t got_packets;       /* by the user, ever */
+    uint64_t got_bytes;
+    int64_t delay;              /* of the last one that had to wait */
     Codel codel;
     Poll poll;
 } RxQueue;

@@ -208,6 +208,11 @@ static bool turn_is_blocked(const Link *link)
     return root_is_busy(&link->lower->root, link->turn.queue);
 }
 
+bool turn_is_refused(const Link *link)
+{
+    return link->lower->lower ? link->lower->tx_busy : turn_is_blocked(link);
+}
+
 /*
  * Who is first and can use it?  A quantum at a time, so that who has sent a
  * long frame pays for it in several rounds.

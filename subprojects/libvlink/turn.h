@@ -104,6 +104,9 @@ void turn_wait(Link *link, Packet *p);
  */
 bool turn_is_urgent(Link *link, Packet *p);
 
+/* Of who waits: is it for the lower link, and not only for its turn? */
+bool turn_is_refused(const Link *link);
+
 /* @lower can send again: wake who waits for it, in turn. */
 void turn_wake(Link *lower);
 

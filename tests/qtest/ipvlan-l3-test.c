@@ -144,18 +144,22 @@ static void test_info(void)
         "up0: mode l3s, flag bridge, backlog 0\r\n"
         "  gateway 10.0.0.254, mtu 1500, ra on, proxy-arp on\r\n"
         "  policy drop, flows 0\r\n"
-        "             MAC               link  rx pkts  rx bytes  tx pkts"
-        "  tx bytes drops\r\n"
-        "  up0        02:00:00:00:00:01 up          0         0        0"
-        "         0     0\r\n"
-        "  n0         -                 up          0         0        0"
-        "         0     0\r\n"
+        "               link    rx pkts      rx bytes    tx pkts"
+        "      tx bytes    drops\r\n"
+        "  up0          up            0             0          "
+        "0             0        0\r\n"
+        "      mac 02:00:00:00:00:01\r\n"
+        "  n0           up            0             0          "
+        "0             0        0\r\n"
         "      guard strict, flows 0\r\n"
         "      10.0.0.1 (static)\r\n"
-        "  rule        prio slave      dir  action  packets     bytes\r\n"
-        "  ssh            3 n0         in   accept        0         0\r\n"
+        "  rule          prio slave        dir  action    packe"
+        "ts         bytes\r\n"
+        "  ssh              3 n0           in   accept         "
+        " 0             0\r\n"
         "      match tcp dst port 22\r\n"
-        "  rest        1000 -          both reject        0         0\r\n");
+        "  rest          1000 -            both reject         "
+        " 0             0\r\n");
     rig_free(rig);
 }
 

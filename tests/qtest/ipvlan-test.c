@@ -1548,7 +1548,8 @@ static void test_groups(void)
     assert_str(rig->qts, "0.slaves.0.groups.0", GROUP);
     g_assert_false(has(rig->qts, "0.slaves.1.groups.0"));
     text = qtest_hmp(rig->qts, "info ipvlan");
-    g_assert_nonnull(strstr(text, "\r\n      groups 1\r\n"));
+    g_assert_nonnull(strstr(text, "\r\n      mac 52:54:00:00:00:0a, "
+                            "share 50.0%, groups 1\r\n"));
 
     /* the answers are there: to members only */
     step(rig, 11);
@@ -1767,18 +1768,20 @@ static void test_info_ipvlan(void)
     text = qtest_hmp(rig->qts, "info ipvlan");
     g_assert_cmpstr(text, ==,
         "up0: mode l2-macnat, flag bridge, backlog 0\r\n"
-        "             MAC               link  rx pkts  rx bytes  tx pkts"
-        "  tx bytes drops\r\n"
-        "  up0        02:00:00:00:00:01 up          1        46        1"
-        "        42     1\r\n"
+        "               link    rx pkts      rx bytes    tx pkts"
+        "      tx bytes    drops\r\n"
+        "  up0          up            1            46          "
+        "1            42        1\r\n"
+        "      mac 02:00:00:00:00:01\r\n"
         "      dropped: 1 no-owner\r\n"
-        "  n0         52:54:00:00:00:0a up          0         0        2"
-        "        88     1\r\n"
+        "  n0           up            0             0          "
+        "2            88        1\r\n"
+        "      mac 52:54:00:00:00:0a, share 50.0%\r\n"
         "      10.0.0.1 (arp, age 7 s, idle 0 s)\r\n"
         "      dropped: 1 to-itself\r\n"
-        "  n1         -                 up          1        42        0"
-        "         0     0\r\n"
-        "      guard on\r\n"
+        "  n1           up            1            42          "
+        "0             0        0\r\n"
+        "      share 50.0%, guard on\r\n"
         "      10.1.0.0/16 (static)\r\n"
         "      2001:db8::/64 (static)\r\n");
     rig_free(rig);
@@ -1808,10 +1811,11 @@ static void test_shares(void)
     g_assert_cmpint(get_int(rig->qts, "0.slaves.3.queues"), ==, 1);
 
     text = qtest_hmp(rig->qts, "info ipvlan");
-    g_assert_nonnull(strstr(text, "\r\n      weight 256, tx-bps 8000\r\n"));
-    g_assert_nonnull(strstr(text, "\r\n      rx-bps 1000000000000, "
-                            "burst 20480\r\n"));
-    g_assert_nonnull(strstr(text, "\r\n      weight 3, "
+    g_assert_nonnull(strstr(text, "\r\n      weight 256, share 98.1%, "
+                            "tx-bps 8000\r\n"));
+    g_assert_nonnull(strstr(text, "\r\n      share 0.4%, "
+                            "rx-bps 1000000000000, burst 20480\r\n"));
+    g_assert_nonnull(strstr(text, "\r\n      weight 3, share 1.1%, "
                             "tx-bps 1000000, rx-bps 2000000, "
                             "burst 1514\r\n"));
     rig_free(rig);

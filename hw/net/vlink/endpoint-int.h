@@ -22,7 +22,11 @@ typedef struct VlinkQueue {
     VlinkEndpoint *ep;          /* NULL once it has been cleaned up */
     bool busy;                  /* the peer's queue keeps a frame of ours */
     bool big_endian;            /* virtio-net headers to and from the peer */
-    bool enabled;               /* upper only: the guest uses this queue */
+
+    /* upper only */
+    bool enabled;               /* the guest uses this queue */
+    uint64_t tx_packets;        /* that came from there, and were accepted */
+    uint64_t tx_bytes;
 } VlinkQueue;
 
 /* A link and its net clients, all of one name; goes with the last of them. */

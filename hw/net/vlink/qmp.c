@@ -7,11 +7,16 @@
 #include "qemu/osdep.h"
 #include "ipvlan-int.h"
 #include "qapi/qapi-commands-net.h"
+#include "qemu/timer.h"
 
 QEMU_BUILD_BUG_ON((int)IPVLAN_ADDRESS_ORIGIN_STATIC != IPVLAN_ORIGIN_STATIC);
 QEMU_BUILD_BUG_ON((int)IPVLAN_ADDRESS_ORIGIN_IP != IPVLAN_ORIGIN_IP);
 QEMU_BUILD_BUG_ON((int)IPVLAN_NEIGHBOUR_STATE_INCOMPLETE != NEIGH_INCOMPLETE);
 QEMU_BUILD_BUG_ON((int)IPVLAN_NEIGHBOUR_STATE_PROBE != NEIGH_PROBE);
+
+QEMU_BUILD_BUG_ON((int)IPVLAN_WAIT_TURN != LINK_WAIT_TURN - 1);
+QEMU_BUILD_BUG_ON((int)IPVLAN_WAIT_UPLINK != LINK_WAIT_LOWER - 1);
+QEMU_BUILD_BUG_ON((int)IPVLAN_WAIT_RATE != LINK_WAIT_RATE - 1);
 
 static IpvlanStats *fill_stats(const Link *link)
 {
@@ -61,12 +66,55 @@ static void append_group(const IpAddr *group, void *opaque)
                                                (char[IP_STR_MAX]) { })));
 }
 
+static IpvlanQueueStatus *fill_queue(const Link *link, unsigned i)
+{
+    IpvlanQueueStatus *queue = g_new0(IpvlanQueueStatus, 1);
+    LinkQueueInfo info;
+
+    link_queue_info(link, i, &info);
+    queue->rx_packets = info.rx_packets;
+    queue->rx_bytes = info.rx_bytes;
+    vlink_queue_sent(link, i, &queue->tx_packets, &queue->tx_bytes);
+    queue->waiting = info.waiting;
+    queue->delay = info.delay / SCALE_US;
+    queue->last_delay = info.last_delay / SCALE_US;
+    return queue;
+}
+
+static void fill_queues(const Link *link, IpvlanSlaveStatus *slave)
+{
+    IpvlanQueueStatusList **tail = &slave->per_queue;
+
+    slave->rx_queue = link_rx_waiting(link);
+    slave->rx_queue_max = link->rx.max;
+    slave->queues = link->n_queues;
+    for (unsigned i = 0; i < vlink_n_queues(link); i++) {
+        QAPI_LIST_APPEND(tail, fill_queue(link, i));
+    }
+}
+
+/* In per cent, of all who stand on the same master. */
+static double share_of(const Link *link)
+{
+    uint64_t sum = 0;
+
+    for (GList *l = link->lower->uppers.head; l; l = l->next) {
+        const Link *other = l->data;
+
+        sum += other->weight;
+    }
+    return 100.0 * link->weight / sum;
+}
+
 static void fill_shares(const Link *link, IpvlanSlaveStatus *slave)
 {
     const LinkRates *rates = &link->rates;
+    LinkWait wait = link_waits_for(link);
 
-    slave->queues = link->n_queues;
     slave->weight = link->weight;
+    slave->share = share_of(link);
+    slave->has_waits_for = wait != LINK_WAIT_NONE;
+    slave->waits_for = (IpvlanWait)(wait - 1);
     slave->has_tx_bps = rates->tx_bps;
     slave->tx_bps = rates->tx_bps;
     slave->has_rx_bps = rates->rx_bps;
@@ -95,8 +143,7 @@ static IpvlanSlaveStatus *fill_slave(const Link *link, IpvlanMode mode)
     slave->contested = info.contested;
     slave->has_flows = mode == IPVLAN_L3S;
     slave->flows = info.flows;
-    slave->rx_queue = link_rx_waiting(link);
-    slave->rx_queue_max = link->rx.max;
+    fill_queues(link, slave);
     fill_shares(link, slave);
     slave->stats = fill_stats(link);
     ipvlan_foreach_addr(link, append_addr, &walk);

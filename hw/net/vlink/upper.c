@@ -37,13 +37,18 @@ static ssize_t upper_receive_iov(NetClientState *nc, const struct iovec *iov,
 {
     VlinkQueue *q = to_queue(nc);
     QEMU_UNINITIALIZED Packet p;
+    uint32_t len;
 
     if (!q->ep || !q->ep->link) {
         return iov_size(iov, iovcnt) ?: -1;
     }
-    if (vlink_take(q, iov, iovcnt, &p) &&
-        link_xmit(q->ep->link, &p) == LINK_TX_BUSY) {
-        return 0;
+    if (vlink_take(q, iov, iovcnt, &p)) {
+        len = p.len;
+        if (link_xmit(q->ep->link, &p) == LINK_TX_BUSY) {
+            return 0;
+        }
+        q->tx_packets++;
+        q->tx_bytes += len;
     }
     return vlink_taken(&p);
 }
@@ -398,6 +403,22 @@ void vlink_del(Link *link)
     VlinkEndpoint *ep = link_user_opaque(link);
 
     qemu_del_net_client(&ep->queues[0]->nc);
+}
+
+unsigned vlink_n_queues(const Link *link)
+{
+    const VlinkEndpoint *ep = link_user_opaque(link);
+
+    return ep->n_queues;
+}
+
+void vlink_queue_sent(const Link *link, unsigned queue, uint64_t *packets,
+                      uint64_t *bytes)
+{
+    const VlinkEndpoint *ep = link_user_opaque(link);
+
+    *packets = ep->queues[queue]->tx_packets;
+    *bytes = ep->queues[queue]->tx_bytes;
 }
 
 static void set_info(VlinkEndpoint *ep, const char *master)

@@ -53,6 +53,11 @@ Link *vlink_new(VlinkDriver *driver, const VlinkOptions *opts, Error **errp);
 Link *vlink_find_upper(const char *kind, const char *option, const char *id,
                        Error **errp);
 
+/* How many queues @link, an upper one, has, and what came from one of them. */
+unsigned vlink_n_queues(const Link *link);
+void vlink_queue_sent(const Link *link, unsigned queue, uint64_t *packets,
+                      uint64_t *bytes);
+
 /* What "info network" says of @link, an upper one, is to be made anew. */
 void vlink_info_changed(Link *link);
 
