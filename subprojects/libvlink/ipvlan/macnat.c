@@ -83,6 +83,7 @@ void macnat_forget_all(IpvlanPort *port)
     for (GList *l = port->slaves.head; l; l = l->next) {
         IpvlanSlave *slave = l->data;
 
+        slave->has_port_mac = false;
         if (slave->owns_mac) {
             owner_table_remove(&port->macs, macs_find(port, slave->mac));
             slave->owns_mac = false;

@@ -57,6 +57,7 @@ struct IpvlanSlave {
     uint8_t mac[ETHER_ADDR_LEN];
     bool has_mac;
     bool owns_mac;              /* is in port->macs */
+    bool has_port_mac;          /* l2: mac is the port's, as it should be */
     bool is_default;
     bool configured;            /* was made with addresses */
     IpvlanLearn learn;

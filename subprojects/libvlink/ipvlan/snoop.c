@@ -429,17 +429,30 @@ static SLOW_PATH void snoop_dhcp_request(IpvlanSlave *slave, const Packet *p)
     }
 }
 
+static SLOW_PATH void see_l2_mac(IpvlanSlave *slave, const uint8_t *mac)
+{
+    memcpy(slave->mac, mac, ETHER_ADDR_LEN);
+    slave->has_mac = true;
+    slave->has_port_mac = mac_equal(mac, slave->port->mac);
+}
+
+/* Of several wrong ones the first is remembered. */
 static inline DropReason snoop_mac(IpvlanSlave *slave, const uint8_t *mac)
 {
     if (slave->port->mode != IPVLAN_L2) {
         macnat_see(slave, mac);
         return DROP_NONE;
     }
-    if (G_UNLIKELY(!slave->has_mac || !mac_equal(slave->mac, mac))) {
-        memcpy(slave->mac, mac, ETHER_ADDR_LEN);
-        slave->has_mac = true;
+    if (G_UNLIKELY(!mac_equal(mac, slave->port->mac))) {
+        if (!slave->has_mac) {
+            see_l2_mac(slave, mac);
+        }
+        return DROP_FOREIGN_MAC;
     }
-    return mac_equal(mac, slave->port->mac) ? DROP_NONE : DROP_FOREIGN_MAC;
+    if (G_UNLIKELY(!slave->has_port_mac)) {
+        see_l2_mac(slave, mac);
+    }
+    return DROP_NONE;
 }
 
 /* What guards cost an ordinary frame: its MAC address is compared. */

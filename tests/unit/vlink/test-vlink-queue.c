@@ -236,6 +236,83 @@ static void test_full_queues(void)
     net_fini(&net);
 }
 
+/* More room is there at once; what waits where there is less now stays. */
+static void test_full_change(void)
+{
+    Net net;
+    User *u = begin(&net, 1);
+
+    u->room = 0;
+    fill(&net, u, 0, 4);
+    g_assert_true(link_is_full(net.wire.link));
+    link_set_rx_queue(u->link, 6);
+    clock_run_pending();
+    g_assert_cmpuint(net.wire.resumes, ==, 1);
+    g_assert_false(link_is_full(net.wire.link));
+    receive(&net, 0, 4);
+    link_set_rx_queue(u->link, 2);
+    g_assert_true(link_is_full(net.wire.link));
+    receive(&net, 0, 5);
+    assert_drops(u->link, RX_QUEUE, 1);
+    g_assert_cmpuint(link_rx_waiting(u->link), ==, 5);
+    user_make_room(u, NO_LIMIT);
+    clock_run_pending();
+    g_assert_cmpuint(u->got->len, ==, 5);
+    g_assert_cmpuint(net.wire.resumes, ==, 2);
+    net_clear(&net);
+    net_fini(&net);
+}
+
+static void assert_info(User *u, unsigned queue, LinkQueueInfo expected)
+{
+    LinkQueueInfo info;
+
+    link_queue_info(u->link, queue, &info);
+    g_assert_cmpuint(info.rx_packets, ==, expected.rx_packets);
+    g_assert_cmpuint(info.rx_bytes, ==, expected.rx_packets * 50);
+    g_assert_cmpuint(info.waiting, ==, expected.waiting);
+    g_assert_cmpint(info.delay, ==, expected.delay);
+    g_assert_cmpint(info.last_delay, ==, expected.last_delay);
+}
+
+static void test_info(void)
+{
+    Net net;
+    User *u = begin(&net, 2);
+    unsigned flows[] = { flow_of(0, 2), flow_of(1, 2) };
+
+    receive(&net, flows[0], 0);
+    receive(&net, flows[1], 0);
+    receive(&net, flows[1], 1);
+    assert_info(u, 0, (LinkQueueInfo) { .rx_packets = 1 });
+    assert_info(u, 1, (LinkQueueInfo) { .rx_packets = 2 });
+    assert_info(u, 2, (LinkQueueInfo) { .rx_packets = 0 });
+    assert_info(u, 1000, (LinkQueueInfo) { .rx_packets = 0 });
+
+    user_close_queue(u, 1);
+    receive(&net, flows[1], 2);
+    clock_advance(3000);
+    receive(&net, flows[1], 3);
+    receive(&net, flows[0], 1);
+    clock_advance(4000);
+    assert_info(u, 0, (LinkQueueInfo) { .rx_packets = 2 });
+    assert_info(u, 1, (LinkQueueInfo) {
+        .rx_packets = 2, .waiting = 2, .delay = 7000,
+    });
+    user_open_queue(u, 1);
+    clock_run_pending();
+    assert_info(u, 1, (LinkQueueInfo) { .rx_packets = 4, .last_delay = 4000 });
+
+    /* who has not had to wait says nothing of that */
+    receive(&net, flows[1], 4);
+    assert_info(u, 1, (LinkQueueInfo) { .rx_packets = 5, .last_delay = 4000 });
+    /* and what was counted stays where it was */
+    link_set_queues(u->link, 1);
+    assert_info(u, 1, (LinkQueueInfo) { .rx_packets = 5, .last_delay = 4000 });
+    net_clear(&net);
+    net_fini(&net);
+}
+
 /* Whatever empties the queue: the link going down, a new user, its end. */
 static void test_full_emptied(void)
 {
@@ -416,6 +493,8 @@ static void test_tx_one_busy(void)
     p.net.wire.busy_queues = 2;
     user_send(p.a, out_frame("10.9.0.1", stuck, 0));
     g_assert_cmpuint(p.net.wire.sent->len, ==, 0);
+    g_assert_cmpint(link_waits_for(p.a->link), ==, LINK_WAIT_LOWER);
+    g_assert_cmpint(link_waits_for(p.b->link), ==, LINK_WAIT_NONE);
     g_assert_cmpint(user_send(p.b, out_frame("10.8.0.1", free_flow, 0)), ==,
                     LINK_TX_OK);
     g_assert_cmpuint(p.net.wire.sent->len, ==, 1);
@@ -460,6 +539,8 @@ int main(int argc, char **argv)
     g_test_add_func("/queue/full/siblings", test_full_siblings);
     g_test_add_func("/queue/full/queues", test_full_queues);
     g_test_add_func("/queue/full/emptied", test_full_emptied);
+    g_test_add_func("/queue/full/change", test_full_change);
+    g_test_add_func("/queue/info", test_info);
     g_test_add_func("/queue/rx/ready-unknown", test_ready_unknown);
     g_test_add_func("/queue/rx/steer", test_steer);
     g_test_add_func("/queue/rx/steer-order", test_steer_order);

@@ -212,6 +212,14 @@ static void test_tx_change(void)
     sent = u->link->stats.tx_bytes;
     g_assert_cmpuint(sent, <, 100000);
     g_assert_true(u->blocked);
+    g_assert_cmpint(link_waits_for(u->link), ==, LINK_WAIT_RATE);
+    /* the same again, or another for the other way, is no new bucket */
+    for (unsigned i = 0; i < 10; i++) {
+        rates.rx_bps = LINK_RATE_MIN * (1 + i % 2);
+        link_set_rates(u->link, &rates);
+        clock_advance(1000);
+    }
+    g_assert_cmpuint(u->link->stats.tx_bytes, ==, sent);
     link_set_rates(u->link, &(LinkRates) { .tx_bps = 0 });
     clock_advance(NS_PER_S);
     g_assert_cmpuint(u->link->stats.tx_bytes - sent, >, GIGABIT / 8 * 0.99);
