@@ -16,7 +16,7 @@ QEMU = REPO / 'build' / 'qemu' / 'qemu-system-x86_64'
 class Options(ScriptTestCase):
 
     NAMES = ['bench', 'build', 'demo', 'fetch-qemu', 'format-patches',
-             'graft', 'guest-image', 'setup', 'test']
+             'graft', 'guest-image', 'libvirt-xml', 'setup', 'test']
 
     def test_help(self):
         for name in self.NAMES:
