@@ -131,6 +131,10 @@ def build_qemu(report):
     return run(report, 'build QEMU', [SCRIPTS / 'build'])
 
 
+def make_guest(report):
+    return run(report, 'make the guest', [SCRIPTS / 'guest-image'])
+
+
 def meson_test(report, builddir, name, args, **env):
     """Run tests of a meson build, of which NAME tells the log files apart."""
     logs = builddir / 'meson-logs'
@@ -178,17 +182,27 @@ def test_qtest(report):
 
 def test_functional(report):
     """The tests with Linux guests, in QEMU's own framework."""
-    if build_qemu(report) and run(
-            report, 'make the guest', [SCRIPTS / 'guest-image']):
+    if build_qemu(report) and make_guest(report):
         meson_test(report, QEMU_BUILD, 'functional-tests',
                    ['--setup=thorough', 'func-x86_64-x86_64_ipvlan*'],
                    VLINK_GUEST=str(BUILD / 'guest'))
 
 
+def python_tests(report, name):
+    """Run the tests in tests/NAME."""
+    suite = unittest.TestLoader().discover(str(REPO / 'tests' / name))
+    suite.run(CountingResult(report))
+
+
+def test_libvirt(report):
+    """Guests that a real libvirtd runs."""
+    if build_qemu(report) and make_guest(report):
+        python_tests(report, 'libvirt')
+
+
 def test_scripts(report):
     """The scripts of this repository, the demo among them."""
-    suite = unittest.defaultTestLoader.discover(str(REPO / 'tests' / 'scripts'))
-    suite.run(CountingResult(report))
+    python_tests(report, 'scripts')
 
 
 def main():
