@@ -343,6 +343,9 @@ static void link_propagate_state(Link *link)
         rx_purge(link, DROP_LINK_DOWN);
         root_drop(link);
     }
+    if (link->rx_handler_state) {
+        link->rx_handler_state(link->rx_handler_data);
+    }
     if (link->user && link->user->link_state) {
         link->user->link_state(link->user_opaque);
     }
@@ -501,6 +504,7 @@ void link_rx_handler_unregister(Link *lower)
     lower->rx_handler = NULL;
     lower->rx_handler_data = NULL;
     lower->rx_handler_wake = NULL;
+    lower->rx_handler_state = NULL;
 }
 
 static void link_deliver(Link *link, Packet *p, bool exact)

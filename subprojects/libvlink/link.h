@@ -133,6 +133,7 @@ struct Link {
     RxHandler *rx_handler;
     void *rx_handler_data;
     void (*rx_handler_wake)(void *data);
+    void (*rx_handler_state)(void *data);
     const LinkUserOps *user;
     void *user_opaque;
     LinkRx rx;
@@ -256,6 +257,16 @@ static inline void link_rx_handler_set_wake(Link *lower,
                                             void (*wake)(void *data))
 {
     lower->rx_handler_wake = wake;
+}
+
+/*
+ * @state is called with the handler's data when @lower has gone up or down:
+ * before those who stand on it hear of it.
+ */
+static inline void link_rx_handler_set_state(Link *lower,
+                                             void (*state)(void *data))
+{
+    lower->rx_handler_state = state;
 }
 
 static inline void *link_rx_handler_data(const Link *lower)

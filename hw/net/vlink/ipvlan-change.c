@@ -160,7 +160,8 @@ void qmp_ipvlan_port_set(IpvlanPortChange *c, Error **errp)
         .policy = c->has_policy ? &policy : NULL,
         .gateways = c->has_gateway ? (const IpAddr *)gateways->data : NULL,
         .n_gateways = gateways->len,
-        .mtu = c->has_mtu ? c->mtu : default_mtu(c, info.mode, mode),
+        .mtu = c->has_mtu ? c->mtu : 0,
+        .default_mtu = default_mtu(c, info.mode, mode),
         .ra = c->has_ra ? &c->ra : NULL,
         .proxy_arp = c->has_proxy_arp ? &c->proxy_arp : NULL,
     }, errp);

@@ -56,19 +56,19 @@ void answer_wake(IpvlanPort *port)
     }
 }
 
-void answer_destroy(IpvlanPort *port)
-{
-    packet_queue_purge(&port->answers);
-}
-
-void answer_drop(IpvlanPort *port)
+void answer_drop(IpvlanPort *port, DropReason why)
 {
     Packet *p;
 
     while ((p = packet_queue_pop(&port->answers))) {
-        link_drop(port->lower, p, DROP_NOT_ROUTED);
+        link_drop(port->lower, p, why);
         packet_put(p);
     }
+}
+
+void answer_destroy(IpvlanPort *port)
+{
+    packet_queue_purge(&port->answers);
 }
 
 /* --- making them --------------------------------------------------------- */

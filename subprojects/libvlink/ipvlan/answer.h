@@ -31,10 +31,10 @@ void answer_uplink(IpvlanPort *port, const Packet *p);
 
 /* The uplink, which was busy, can send again. */
 void answer_wake(IpvlanPort *port);
+/* What waits for the uplink goes nowhere. */
+void answer_drop(IpvlanPort *port, DropReason why);
 /* The port goes. */
 void answer_destroy(IpvlanPort *port);
-/* It will be no router any more: what waits is dropped. */
-void answer_drop(IpvlanPort *port);
 
 /* Ask @slave's guest, whose MAC address is not known, for that of @addr. */
 void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr);

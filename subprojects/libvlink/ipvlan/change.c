@@ -94,8 +94,8 @@ static void mode_leave(IpvlanPort *port, IpvlanMode mode)
         port->policy = IPVLAN_POLICY_ACCEPT;
     }
     if (ipvlan_is_l3(port) && mode < IPVLAN_L3) {
-        answer_drop(port);
-        neigh_flush(port);
+        answer_drop(port, DROP_NOT_ROUTED);
+        neigh_flush(port, DROP_NO_NEIGHBOUR);
         ipvlan_set_router(port, &(IpvlanConfig) { .mtu = 0 });
     } else if (!ipvlan_is_l3(port) && mode >= IPVLAN_L3) {
         broadcast_drop(port, DROP_NOT_ROUTED);
@@ -144,11 +144,18 @@ static void set_gateways(IpvlanPort *port, const IpvlanConfig *config)
     }
 }
 
+/* The default is that of a router that was none before. */
+static void set_mtu(IpvlanPort *port, const IpvlanConfig *config)
+{
+    port->mtu = config->mtu ?: config->default_mtu ?: port->mtu;
+    port->mtu_given |= config->mtu != 0;
+}
+
 static void set_options(IpvlanPort *port, const IpvlanConfig *config)
 {
     port->flag = config->flag ? *config->flag : port->flag;
     port->policy = config->policy ? *config->policy : port->policy;
-    port->mtu = config->mtu ?: port->mtu;
+    set_mtu(port, config);
     port->ra = config->ra ? *config->ra : port->ra;
     port->proxy_arp = config->proxy_arp ? *config->proxy_arp
                                         : port->proxy_arp;

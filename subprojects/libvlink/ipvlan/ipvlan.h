@@ -79,6 +79,7 @@ typedef struct IpvlanConfig {
     const IpAddr *gateways;     /* at most one of each family */
     unsigned n_gateways;
     uint32_t mtu;               /* of the uplink, without Ethernet header */
+    uint32_t default_mtu;       /* where no @mtu is given, 0: IPVLAN_MTU */
     const bool *ra;             /* tell guests by advertisement, default on */
     const bool *proxy_arp;      /* answer for guests, default on */
     const IpvlanPolicy *policy; /* l3s only, default accept */
@@ -137,6 +138,12 @@ const char *ipvlan_policy_name(IpvlanPolicy policy);
 
 /* The port on @lower, a lower link; false where there is none. */
 bool ipvlan_port_info(const Link *lower, IpvlanPortInfo *info);
+
+/*
+ * The port on @lower has another uplink: what IpvlanConfig.default_mtu was is
+ * @mtu now.
+ */
+void ipvlan_port_set_default_mtu(Link *lower, uint32_t mtu);
 
 /* These take a slave, a link of kind "ipvlan". */
 void ipvlan_slave_info(const Link *link, IpvlanSlaveInfo *info);

@@ -64,13 +64,20 @@ static Link *source_link(const BroadcastSource *source)
     return source->slave ? source->slave->link : source->port->lower;
 }
 
+void broadcast_source_drop(BroadcastSource *source, DropReason why)
+{
+    Packet *p;
+
+    while ((p = backlog_pop(source, false))) {
+        link_drop(source_link(source), p, why);
+        packet_put(p);
+    }
+}
+
 void broadcast_drop(IpvlanPort *port, DropReason why)
 {
     while (port->sources.head) {
-        BroadcastSource *source = port->sources.head->data;
-        g_autoptr(Packet) p = backlog_pop(source, false);
-
-        link_drop(source_link(source), p, why);
+        broadcast_source_drop(port->sources.head->data, why);
     }
 }
 

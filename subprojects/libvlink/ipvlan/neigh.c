@@ -837,6 +837,23 @@ void neigh_destroy(IpvlanPort *port)
     owner_table_destroy(&t->table);
 }
 
+void neigh_flush(IpvlanPort *port, DropReason why)
+{
+    NeighTable *t = &port->neigh;
+
+    for (NeighState s = 0; s < NEIGH_STATES; s++) {
+        for (GList *l = t->states[s].head, *next; l; l = next) {
+            Neigh *n = l->data;
+
+            next = l->next;
+            wait_drop_all(n, why);
+            if (!n->flushing) {
+                neigh_free(n);
+            }
+        }
+    }
+}
+
 /* What waits for @n and is @slave's. */
 static void forget_waiting(Neigh *n, const IpvlanSlave *slave)
 {
@@ -880,20 +897,6 @@ void neigh_forget(IpvlanSlave *slave)
 }
 
 /* --- other gateways, or none ---------------------------------------------- */
-
-void neigh_flush(IpvlanPort *port)
-{
-    NeighTable *t = &port->neigh;
-
-    for (NeighState s = 0; s < NEIGH_STATES; s++) {
-        while (t->states[s].head) {
-            Neigh *n = t->states[s].head->data;
-
-            wait_drop_all(n, DROP_NO_NEIGHBOUR);
-            neigh_free(n);
-        }
-    }
-}
 
 /*
  * @n is a host as any other from now on.  What is for itself still waits for

@@ -69,8 +69,8 @@ void neigh_destroy(IpvlanPort *port);
 /* The uplink, which was busy, can send again. */
 void neigh_wake(IpvlanPort *port);
 
-/* The port is to be no router any more: everything is dropped and forgotten. */
-void neigh_flush(IpvlanPort *port);
+/* Forget who is there.  What waits is dropped for @why. */
+void neigh_flush(IpvlanPort *port, DropReason why);
 
 /*
  * The port has got other gateways.  What waits for those that it had, to be

@@ -89,7 +89,8 @@ void ipvlan_set_router(IpvlanPort *port, const IpvlanConfig *config)
 {
     port->gateway4 = find_gateway(config, IP_V4);
     port->gateway6 = find_gateway(config, IP_V6);
-    port->mtu = config->mtu ?: IPVLAN_MTU;
+    port->mtu = config->mtu ?: config->default_mtu ?: IPVLAN_MTU;
+    port->mtu_given = config->mtu;
     port->ra = !config->ra || *config->ra;
     port->proxy_arp = !config->proxy_arp || *config->proxy_arp;
     port->policy = config->policy ? *config->policy : IPVLAN_POLICY_ACCEPT;
@@ -101,6 +102,21 @@ static void port_wake(void *opaque)
     answer_wake(opaque);
     neigh_wake(opaque);
     announce_wake(opaque);
+}
+
+/*
+ * What is known of a wire is forgotten when it is taken away, as by the
+ * kernel's neigh_carrier_down(): the next one may be another.
+ */
+static void port_state(void *opaque)
+{
+    IpvlanPort *port = opaque;
+
+    if (!link_is_up(port->lower)) {
+        broadcast_source_drop(&port->external, DROP_LINK_DOWN);
+        answer_drop(port, DROP_LINK_DOWN);
+        neigh_flush(port, DROP_LINK_DOWN);
+    }
 }
 
 static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
@@ -131,6 +147,7 @@ static IpvlanPort *port_new(Link *lower, const IpvlanConfig *config,
     addr_table_init(&port->addrs, lower->platform);
     broadcast_source_init(&port->external, port, NULL);
     link_rx_handler_set_wake(lower, port_wake);
+    link_rx_handler_set_state(lower, port_state);
     neigh_init(port);
     announce_init(port);
     filter_init(port);
@@ -211,6 +228,7 @@ static int ipvlan_newlink(Link *link, const void *opaque, GError **err)
         }
         return -EINVAL;
     }
+    port->mtu_given |= config->mtu != 0;
     slave->link = link;
     slave->port = port;
     slave->learn_asked = config->learn;
@@ -328,6 +346,15 @@ void ipvlan_slave_info(const Link *link, IpvlanSlaveInfo *info)
         .is_default = slave->is_default, .contested = slave->contested,
         .guard = slave->guard, .flows = filter_slave_flows(slave),
     };
+}
+
+void ipvlan_port_set_default_mtu(Link *lower, uint32_t mtu)
+{
+    IpvlanPort *port = ipvlan_port(lower);
+
+    if (!port->mtu_given) {
+        port->mtu = mtu ?: IPVLAN_MTU;
+    }
 }
 
 static void foreach_addr(const GQueue *addrs,

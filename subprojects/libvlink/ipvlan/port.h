@@ -103,6 +103,7 @@ struct IpvlanPort {
     uint64_t clock;             /* IPVLAN_TICK of now, 0: to be read */
     IpAddr gateway4, gateway6;  /* of family IP_NONE: there is none */
     uint32_t mtu;
+    bool mtu_given;             /* by an option, whatever the uplink is */
     bool ra, proxy_arp;
     IpvlanPolicy policy;
     NeighTable neigh;           /* l3, l3s */
@@ -171,6 +172,8 @@ LinkTx ipvlan_xmit(Link *link, Packet *p);
 void broadcast_source_init(BroadcastSource *source, IpvlanPort *port,
                            IpvlanSlave *slave);
 void broadcast_source_destroy(BroadcastSource *source);
+/* What waits goes to nobody; counted where it came from. */
+void broadcast_source_drop(BroadcastSource *source, DropReason why);
 /* Deliver @p later to every slave but the source's own that wants it. */
 void ipvlan_defer(BroadcastSource *source, const Packet *p);
 /* What waits goes nowhere any more, and is counted under @why. */

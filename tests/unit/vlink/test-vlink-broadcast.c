@@ -82,6 +82,27 @@ static void test_deferred(void)
     four_fini(&q);
 }
 
+/* What came from a wire goes with it; what guests say to each other stays. */
+static void test_link_down(void)
+{
+    Four q;
+
+    four_init(&q);
+    shout(q.a, A4, 1);
+    for (int i = 0; i < 3; i++) {
+        wire_receive(&q.net.wire, udp(mac_broadcast, gateway_mac, FAR4, ALL4));
+    }
+    link_set_carrier(q.net.wire.link, false);
+    g_assert_cmpuint(backlog(&q.net), ==, 1);
+    assert_drops(q.net.wire.link, LINK_DOWN, 3);
+    link_set_carrier(q.net.wire.link, true);
+    clock_run_pending();
+    g_assert_cmpuint(got_from(q.b, A4), ==, 1);
+    g_assert_cmpuint(q.b->got->len, ==, 1);
+    net_clear(&q.net);
+    four_fini(&q);
+}
+
 /* Nobody is there to hear it: nothing waits. */
 static void test_alone(void)
 {
@@ -370,6 +391,7 @@ int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
     g_test_add_func("/broadcast/deferred", test_deferred);
+    g_test_add_func("/broadcast/link-down", test_link_down);
     g_test_add_func("/broadcast/alone", test_alone);
     g_test_add_func("/broadcast/bound/slave", test_bound);
     g_test_add_func("/broadcast/bound/uplink", test_bound_uplink);

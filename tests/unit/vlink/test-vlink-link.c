@@ -485,6 +485,46 @@ static void test_state(void)
     stack_fini(&s, false);
 }
 
+typedef struct StateSeen {
+    Stack *s;
+    unsigned calls;
+} StateSeen;
+
+/* Before those who stand on the link. */
+static void handler_state(void *opaque)
+{
+    StateSeen *seen = opaque;
+
+    g_assert_cmpuint(seen->s->upper.states, ==, seen->calls++);
+    g_assert_cmpint(link_is_up(seen->s->wire.link), ==, seen->calls % 2 == 0);
+}
+
+/* A receive handler hears of its link, as long as it is there. */
+static void test_state_handler(void)
+{
+    StateSeen seen = { 0 };
+    Stack s;
+
+    stack_init(&s, false);
+    seen.s = &s;
+    link_rx_handler_unregister(s.wire.link);
+    g_assert_cmpint(link_rx_handler_register(s.wire.link, layer_handle,
+                                             &seen), ==, 0);
+    link_rx_handler_set_state(s.wire.link, handler_state);
+    link_set_carrier(s.wire.link, false);
+    g_assert_cmpuint(seen.calls, ==, 1);
+    link_set_admin(s.wire.link, false);
+    g_assert_cmpuint(seen.calls, ==, 1);
+    link_set_admin(s.wire.link, true);
+    link_set_carrier(s.wire.link, true);
+    g_assert_cmpuint(seen.calls, ==, 2);
+    link_rx_handler_unregister(s.wire.link);
+    link_set_carrier(s.wire.link, false);
+    g_assert_cmpuint(seen.calls, ==, 2);
+    g_assert_cmpuint(s.upper.states, ==, 3);
+    stack_fini(&s, false);
+}
+
 static void test_down_drops(void)
 {
     Stack s;
@@ -1027,6 +1067,7 @@ int main(int argc, char **argv)
     g_test_add_func("/link/join/three", test_join_three);
     g_test_add_func("/link/join/loop", test_join_loop);
     g_test_add_func("/link/state/propagate", test_state);
+    g_test_add_func("/link/state/handler", test_state_handler);
     g_test_add_func("/link/state/down-drops", test_down_drops);
     g_test_add_func("/link/state/born-down", test_born_down);
     g_test_add_func("/link/busy/all-woken", test_busy);

@@ -1156,24 +1156,39 @@ static void test_busy_order(void)
     net_fini(&t.net);
 }
 
+/* The next wire may be another: all is forgotten, and asked for again. */
 static void test_link_down(void)
 {
     Two t;
 
-    two_init(&t, &v4);
-    say(&t, t.a, 1);
+    two_init_gw(&t);
+    send_to(t.a, GW4, from(&t, t.a, 1));
+    hear(&t, arp_reply(port_mac, gateway_mac, GW4, A4));
+    say(&t, t.a, 2);
     t.net.wire.room = 0;
     hear(&t, answer(&t, hop_mac));
     assert_waiting(&t, HOP4, 1);
+    send_to(t.b, C4, from(&t, t.b, 3));
+    send_to(t.b, C4, from(&t, t.b, 4));
     net_clear(&t.net);
+
     link_set_carrier(t.net.wire.link, false);
-    assert_waiting(&t, HOP4, 0);
-    assert_drops(t.net.wire.link, LINK_DOWN, 1);
+    assert_drops(t.a->link, LINK_DOWN, 1);
+    assert_drops(t.b->link, LINK_DOWN, 2);
+    assert_unknown(&t, HOP4);
+    assert_unknown(&t, C4);
+    assert_unknown(&t, GW4);
+    g_assert_cmpuint(t.port->neigh.table.n, ==, 0);
+    g_assert_cmpuint(slave_of(t.a)->neigh.waiting, ==, 0);
+    clock_advance(NEIGH_TRIES * NEIGH_RETRANS);
+    net_assert_quiet(&t.net);
+
     link_set_carrier(t.net.wire.link, true);
     t.net.wire.room = NO_LIMIT;
-    assert_state(&t, HOP4, REACHABLE);
-    say(&t, t.a, 2);
-    assert_sent(&t.net.wire, out(&t, t.a, 2, hop_mac));
+    say(&t, t.a, 5);
+    assert_sent(&t.net.wire, question(&t, A4, HOP4, NULL));
+    hear(&t, answer(&t, new_mac));
+    assert_sent(&t.net.wire, out(&t, t.a, 5, new_mac));
     net_fini(&t.net);
 }
 

@@ -896,6 +896,22 @@ static void test_proxy_busy(void)
     routed_fini(&r);
 }
 
+/* What was asked for on one wire is not answered on the next one. */
+static void test_proxy_down(void)
+{
+    Routed r;
+
+    routed_init(&r);
+    r.net.wire.room = 0;
+    wire_receive(&r.net.wire, arp_request(gateway_mac, GW4, A4));
+    wire_receive(&r.net.wire, arp_request(gateway_mac, GW4, B4));
+    link_set_carrier(r.net.wire.link, false);
+    assert_drops(r.net.wire.link, LINK_DOWN, 2);
+    link_set_carrier(r.net.wire.link, true);
+    wire_make_room(&r.net.wire, NO_LIMIT);
+    routed_fini(&r);
+}
+
 static void test_proxy_off(void)
 {
     const bool off = false;
@@ -1012,6 +1028,40 @@ static void test_config_contradiction(void)
     routed_fini(&r);
 }
 
+static uint32_t mtu_of(const Routed *r)
+{
+    IpvlanPortInfo info;
+
+    g_assert_true(ipvlan_port_info(r->net.wire.link, &info));
+    return info.mtu;
+}
+
+/* The uplink's own MTU is for who has given none. */
+static void test_config_mtu(void)
+{
+    Routed r;
+
+    routed_init_with(&r, IPVLAN_L3, IPVLAN_BRIDGE,
+                     (IpvlanConfig) { .default_mtu = 9000 });
+    g_assert_cmpuint(mtu_of(&r), ==, 9000);
+    ipvlan_port_set_default_mtu(r.net.wire.link, 4000);
+    g_assert_cmpuint(mtu_of(&r), ==, 4000);
+    ipvlan_port_set_default_mtu(r.net.wire.link, 0);
+    g_assert_cmpuint(mtu_of(&r), ==, IPVLAN_MTU);
+    net_add(&r.net, (IpvlanConfig) { .default_mtu = 9000 });
+    g_assert_cmpuint(mtu_of(&r), ==, IPVLAN_MTU);
+    net_add(&r.net, (IpvlanConfig) { .mtu = IPVLAN_MTU });
+    ipvlan_port_set_default_mtu(r.net.wire.link, 9000);
+    g_assert_cmpuint(mtu_of(&r), ==, IPVLAN_MTU);
+    routed_fini(&r);
+
+    routed_init_with(&r, IPVLAN_L3, IPVLAN_BRIDGE,
+                     (IpvlanConfig) { .mtu = 1400, .default_mtu = 9000 });
+    ipvlan_port_set_default_mtu(r.net.wire.link, 9000);
+    g_assert_cmpuint(mtu_of(&r), ==, 1400);
+    routed_fini(&r);
+}
+
 /* What is not said is chosen for the mode. */
 static void test_config_auto(void)
 {
@@ -1100,9 +1150,11 @@ int main(int argc, char **argv)
     g_test_add_func("/route/filter/port-gone", test_filter_port_gone);
     g_test_add_func("/route/proxy", test_proxy);
     g_test_add_func("/route/proxy/busy", test_proxy_busy);
+    g_test_add_func("/route/proxy/down", test_proxy_down);
     g_test_add_func("/route/proxy/off", test_proxy_off);
     g_test_add_func("/route/config", test_config);
     g_test_add_func("/route/config/contradiction", test_config_contradiction);
+    g_test_add_func("/route/config/mtu", test_config_mtu);
     g_test_add_func("/route/config/auto", test_config_auto);
     return g_test_run();
 }
