@@ -228,6 +228,46 @@ static void test_tap_mtu(void)
     close(fd);
 }
 
+static void add_tap(QTestState *qts, int fd)
+{
+    pass_fd(qts, "tap", fd);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'netdev_add', 'arguments': {"
+                             "  'type': 'tap', 'id': 'up0', 'fd': 'tap',"
+                             "  'vhost': false } }");
+}
+
+/* Another master, another MTU, unless somebody has said what it is. */
+static void test_tap_mtu_replaced(void)
+{
+    struct ifreq ifr[3] = { 0 };
+    int fd[3];
+    QTestState *qts;
+
+    for (int i = 0; i < 3; i++) {
+        fd[i] = make_tap(&ifr[i], 1400 + 150 * i);
+        if (fd[i] < 0) {
+            g_test_skip("no rights to make a tap");
+            return;
+        }
+    }
+    qts = qtest_init("-nodefaults -machine none");
+    add_tap(qts, fd[0]);
+    add(qts, "n0", "'master': 'up0', 'mode': 'l3'");
+    g_assert_cmpint(get_int(qts, "0.mtu"), ==, 1400);
+    del(qts, "up0");
+    g_assert_cmpint(get_int(qts, "0.mtu"), ==, 1400);
+    add_tap(qts, fd[2]);
+    g_assert_cmpint(get_int(qts, "0.mtu"), ==, 1700);
+    del(qts, "up0");
+    add_hubport(qts, "up0", 1);
+    g_assert_cmpint(get_int(qts, "0.mtu"), ==, 1500);
+    add(qts, "n1", "'master': 'up0', 'mtu': 1500");
+    del(qts, "up0");
+    add_tap(qts, fd[1]);
+    g_assert_cmpint(get_int(qts, "0.mtu"), ==, 1500);
+    qtest_quit(qts);
+}
+
 /* What no router may have is not the default either. */
 static void test_tap_small_mtu(void)
 {
@@ -324,13 +364,6 @@ static void assert_rules(QTestState *qts, int port, const char *expected)
     }
     qobject_unref(flat);
     g_assert_cmpstr(ids->str, ==, expected);
-}
-
-static void add_hubport(QTestState *qts, const char *id, int hub)
-{
-    qtest_qmp_assert_success(qts, "{ 'execute': 'netdev_add', 'arguments': {"
-                             "  'type': 'hubport', 'id': %s, 'hubid': %d } }",
-                             id, hub);
 }
 
 typedef struct RuleError {
@@ -562,7 +595,7 @@ static void test_rule_waits(void)
     qtest_quit(qts);
 }
 
-/* Another master of that name comes while slaves hold on to the first. */
+/* The master is another one: rules stay with its slaves. */
 static void test_rule_new_master(void)
 {
     QTestState *qts = qtest_init("-nodefaults -machine none");
@@ -574,22 +607,23 @@ static void test_rule_new_master(void)
              "'match': 'tcp', 'action': 'drop'");
     del(qts, "up0");
     assert_rules(qts, 0, "r1 r2");
-    rule_fails(qts, "r3", "'master': 'up0', 'action': 'drop'",
-               "master=up0: there is no such netdev");
+    rule_add(qts, "r3", "'master': 'up0', 'action': 'drop'");
+    assert_rules(qts, 0, "r1 r2 r3");
 
     add_hubport(qts, "up0", 1);
-    rule_add(qts, "r3", "'master': 'up0', 'action': 'drop'");
-    assert_rules(qts, 0, "r1 r2");
+    assert_rules(qts, 0, "r1 r2 r3");
     add(qts, "new", "'master': 'up0', 'mode': 'l3s'");
-    assert_rules(qts, 0, "");
-    assert_rules(qts, 1, "r1 r2 r3");
+    assert_rules(qts, 0, "r1 r2 r3");
     rule_add(qts, "r4", "'master': 'up0', 'action': 'drop'");
-    assert_rules(qts, 0, "");
-    assert_rules(qts, 1, "r1 r2 r3 r4");
+    assert_rules(qts, 0, "r1 r2 r3 r4");
     del(qts, "old");
     assert_rules(qts, 0, "r1 r2 r3 r4");
-    del(qts, "new");
+    del(qts, "up0");
     rule_del(qts, "r1");
+    del(qts, "new");
+    rule_fails(qts, "r5", "'master': 'up0', 'action': 'drop'",
+               "master=up0: there is no such netdev");
+    add_hubport(qts, "up0", 1);
     add(qts, "new", "'master': 'up0', 'mode': 'l3s'");
     assert_rules(qts, 0, "r2 r3 r4");
     qtest_quit(qts);
@@ -1464,6 +1498,7 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan-l3/query/guard", test_query_guard);
     qtest_add_func("ipvlan-l3/info", test_info);
     qtest_add_func("ipvlan-l3/tap-mtu", test_tap_mtu);
+    qtest_add_func("ipvlan-l3/tap-mtu/replaced", test_tap_mtu_replaced);
     qtest_add_func("ipvlan-l3/tap-mtu/small", test_tap_small_mtu);
     qtest_add_func("ipvlan-l3/tap-mtu/elsewhere", test_tap_elsewhere);
 

@@ -325,6 +325,14 @@ void rig_add_slave(Rig *rig, int wire, const char *options)
                            *options ? "," : "", options);
 }
 
+void rig_make_small(Rig *rig, int wire)
+{
+    int size = 1;               /* the kernel makes it its minimum */
+
+    g_assert_cmpint(setsockopt(rig->child[wire], SOL_SOCKET, SO_SNDBUF,
+                               &size, sizeof(size)), ==, 0);
+}
+
 Rig *rig_new(const char *port, ...)
 {
     Rig *rig = rig_prepare("-machine none");
@@ -500,6 +508,26 @@ void del(QTestState *qts, const char *id)
 {
     qtest_qmp_assert_success(qts, "{ 'execute': 'netdev_del',"
                              "  'arguments': { 'id': %s } }", id);
+}
+
+void add_hubport(QTestState *qts, const char *id, int hub)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'netdev_add', 'arguments': {"
+                             "  'type': 'hubport', 'id': %s, 'hubid': %d } }",
+                             id, hub);
+}
+
+void set_link(QTestState *qts, const char *name, bool up)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'set_link', 'arguments': {"
+                             "  'name': %s, 'up': %i } }", name, up);
+}
+
+void pass_fd(QTestState *qts, const char *name, int fd)
+{
+    qtest_qmp_fds_assert_success(qts, &fd, 1, "{ 'execute': 'getfd',"
+                                 "  'arguments': { 'fdname': %s } }", name);
+    close(fd);
 }
 
 Frame inbound(const char *ip, uint32_t tag)

@@ -111,6 +111,8 @@ void assert_qemu_refuses(const char *args, const char *sentence);
 Rig *rig_prepare(const char *machine);
 void rig_wire(Rig *rig, int wire, const char *id);
 void rig_add_slave(Rig *rig, int wire, const char *options);
+/* Room for a few frames only, in what QEMU has sent on @wire. */
+void rig_make_small(Rig *rig, int wire);
 void rig_start(Rig *rig);
 
 /*
@@ -141,6 +143,11 @@ void add(QTestState *qts, const char *id, const char *options);
 void add_fails(QTestState *qts, const char *id, const char *options,
                const char *desc);
 void del(QTestState *qts, const char *id);
+void add_hubport(QTestState *qts, const char *id, int hub);
+void set_link(QTestState *qts, const char *name, bool up);
+
+/* Give QEMU @fd under the name @name; it is QEMU's alone from now on. */
+void pass_fd(QTestState *qts, const char *name, int fd);
 
 /* --- NICs ----------------------------------------------------------------- */
 

@@ -22,12 +22,10 @@
 
 /* --- making and deleting ------------------------------------------------- */
 
-VlinkEndpoint *vlink_endpoint_new(NetClientInfo *info, const char *model,
-                                  const char *name, NetClientState **peers,
-                                  unsigned n)
+void vlink_queues_new(VlinkEndpoint *ep, NetClientInfo *info,
+                      const char *model, const char *name,
+                      NetClientState **peers, unsigned n)
 {
-    VlinkEndpoint *ep = g_new0(VlinkEndpoint, 1);
-
     ep->queues = g_new(VlinkQueue *, n);
     ep->n_queues = ep->n_alive = n;
     for (unsigned i = 0; i < n; i++) {
@@ -40,7 +38,6 @@ VlinkEndpoint *vlink_endpoint_new(NetClientInfo *info, const char *model,
         ep->queues[i]->ep = ep;
         ep->queues[i]->big_endian = HOST_BIG_ENDIAN;
     }
-    return ep;
 }
 
 void vlink_queue_cleanup(VlinkQueue *q)
@@ -51,9 +48,11 @@ void vlink_queue_cleanup(VlinkQueue *q)
     q->ep = NULL;
     ep->queues[q->nc.queue_index] = NULL;
     if (--ep->n_alive == 0) {
-        g_free(ep->queues);
-        g_free(ep->master);
-        g_free(ep);
+        g_clear_pointer(&ep->queues, g_free);
+        ep->n_queues = 0;
+        if (!ep->link) {
+            g_free(ep);
+        }
     }
 }
 
@@ -61,13 +60,6 @@ void vlink_purge_from_peer(VlinkEndpoint *ep)
 {
     for (unsigned i = 0; i < ep->n_queues; i++) {
         qemu_purge_queued_packets(ep->queues[i]->nc.peer);
-    }
-}
-
-void vlink_forget_busy(VlinkEndpoint *ep)
-{
-    for (unsigned i = 0; i < ep->n_queues; i++) {
-        ep->queues[i]->busy = false;
     }
 }
 

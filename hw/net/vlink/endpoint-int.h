@@ -29,11 +29,15 @@ typedef struct VlinkQueue {
     uint64_t tx_bytes;
 } VlinkQueue;
 
-/* A link and its net clients, all of one name; goes with the last of them. */
+/*
+ * A link and its net clients, all of one name; goes with the last of them.  An
+ * upper link goes first, with its netdev, and a lower one may be without
+ * clients, until there is a master again.
+ */
 struct VlinkEndpoint {
     Link *link;                 /* NULL once its netdev has been deleted */
     VlinkQueue **queues;        /* NULL those that have been cleaned up */
-    unsigned n_queues;
+    unsigned n_queues;          /* 0: there are no clients */
     unsigned n_alive;
     bool is_front;              /* stands where a NIC would, before a netdev */
 
@@ -46,6 +50,7 @@ struct VlinkEndpoint {
     unsigned first_woken;       /* queue, so that each is the first in turn */
 
     /* lower only */
+    VlinkDriver *driver;
     char *master;
     VMChangeStateEntry *vm_state;
     bool arrived;               /* from elsewhere, and does not run yet */
@@ -57,17 +62,25 @@ static inline VlinkQueue *to_queue(NetClientState *nc)
     return DO_UPCAST(VlinkQueue, nc, nc);
 }
 
+/* --- endpoint.c ---------------------------------------------------------- */
+
+/* In words, why link_join() has failed with @ret. */
+const char *vlink_join_problem(int ret);
+
 /* --- client.c ------------------------------------------------------------ */
 
 /*
- * Make the clients that are @n queues, of @info, named @name, and what they
- * belong to.  @peers: of each, or NULL.
+ * Make the clients that are @n queues of @ep, of @info, named @name.  @peers:
+ * of each, or NULL.
  */
-VlinkEndpoint *vlink_endpoint_new(NetClientInfo *info, const char *model,
-                                  const char *name, NetClientState **peers,
-                                  unsigned n);
+void vlink_queues_new(VlinkEndpoint *ep, NetClientInfo *info,
+                      const char *model, const char *name,
+                      NetClientState **peers, unsigned n);
 
-/* For the client's cleanup(): frees the endpoint with its last queue. */
+/*
+ * For the client's cleanup(): the last queue frees the endpoint, if it has no
+ * link any more.
+ */
 void vlink_queue_cleanup(VlinkQueue *q);
 
 /*
@@ -75,9 +88,6 @@ void vlink_queue_cleanup(VlinkQueue *q);
  * freed and would be told later what has become of them.
  */
 void vlink_purge_from_peer(VlinkEndpoint *ep);
-
-/* Forget which queue's peer keeps a frame: the peer is gone. */
-void vlink_forget_busy(VlinkEndpoint *ep);
 
 /* Agree with the netdev before us on headers, and take what it offers. */
 void vlink_front_init(VlinkEndpoint *ep);
@@ -106,7 +116,7 @@ static inline bool vlink_peer_is_nic(const VlinkEndpoint *ep)
 extern const NetClientInfo vlink_lower_info;
 bool vlink_is_lower(const NetClientState *nc);
 
-/* The lower link on top of the @n clients that are @masters. */
+/* A lower link on top of the @n clients that are @masters. */
 Link *vlink_lower_new(VlinkDriver *driver, NetClientState **masters,
                       unsigned n);
 
@@ -132,8 +142,5 @@ Link *vlink_link_of(NetClientState *nc);
 /* The netdev that is @link's user; @peers of its queues, or NULL. */
 void vlink_upper_new(VlinkDriver *driver, const VlinkOptions *opts,
                      NetClientState **peers, unsigned n, Link *link);
-
-/* Delete the link: of a slave that goes, or whose master does. */
-void vlink_upper_unlink(VlinkEndpoint *ep);
 
 #endif

@@ -56,13 +56,23 @@ static bool find_master(VlinkDriver *driver, const VlinkOptions *opts,
                         Clients *master, Error **errp)
 {
     NetClientState *peer;
+    const Link *left;
 
     if (!find_netdev(opts, "master", opts->master, master, errp)) {
         return false;
     }
     peer = master->nc[0]->peer;
-    return !peer || peer->info == &driver->lower ||
-           in_use("master", master->nc[0], errp);
+    if (peer) {
+        return peer->info == &driver->lower ||
+               in_use("master", master->nc[0], errp);
+    }
+    left = vlink_find_lower(opts->master);
+    if (left) {
+        error_setg(errp, "master=%s: it cannot be that of '%s', which waits "
+                   "for one of this name", opts->master,
+                   ((Link *)left->uppers.head->data)->name);
+    }
+    return !left;
 }
 
 bool vlink_check_master(const char *master, Error **errp)
@@ -138,7 +148,7 @@ static bool find_user(const VlinkOptions *opts, Clients *user, Error **errp)
 
 /* --- making them --------------------------------------------------------- */
 
-static const char *join_problem(int ret)
+const char *vlink_join_problem(int ret)
 {
     switch (ret) {
     case -ELOOP:
@@ -162,12 +172,12 @@ static bool join(Link *link, const char *option, NetClientState *nc,
 
     if (ret < 0) {
         error_setg(errp, "%s=%s: '%s' and '%s' %s", option, nc->name,
-                   nc->name, link->name, join_problem(ret));
+                   nc->name, link->name, vlink_join_problem(ret));
     }
     return ret == 0;
 }
 
-QEMU_BUILD_BUG_ON(LINK_MAX_NEST != 8);  /* as join_problem() says */
+QEMU_BUILD_BUG_ON(LINK_MAX_NEST != 8);  /* as vlink_join_problem() says */
 
 static Link *lower_get(VlinkDriver *driver, Clients *master, Error **errp)
 {

@@ -34,7 +34,6 @@ struct IpvlanRuleObject {
     IpvlanRuleAction action;
 
     IpvlanRule *rule;           /* NULL until all is known to be good */
-    Link *lower;                /* whose port it is on, if it is on one */
     QTAILQ_ENTRY(IpvlanRuleObject) next;
 };
 
@@ -81,28 +80,12 @@ static bool attach(IpvlanRuleObject *r, Link *lower, Error **errp)
         error_setg(errp, "%s", err->message);
         return false;
     }
-    r->lower = lower;
     return true;
 }
 
-static bool is_on(const IpvlanRuleObject *r, const Link *lower)
+static bool is_for(const IpvlanRuleObject *r, const Link *lower)
 {
-    return ipvlan_rule_is_attached(r->rule) && r->lower == lower;
-}
-
-/*
- * A port whose master is gone may still have slaves, to whom nothing can be
- * sent: its rules are for the next master of that name.
- */
-static bool move(IpvlanRuleObject *r, Link *lower, Error **errp)
-{
-    if (ipvlan_rule_is_attached(r->rule)) {
-        ipvlan_rule_free(r->rule);
-        if (!compile(r, errp)) {
-            return false;
-        }
-    }
-    return attach(r, lower, errp);
+    return g_str_equal(r->master, vlink_master_id(lower));
 }
 
 bool ipvlan_rules_attach(Link *lower, Error **errp)
@@ -110,8 +93,8 @@ bool ipvlan_rules_attach(Link *lower, Error **errp)
     IpvlanRuleObject *r;
 
     QTAILQ_FOREACH(r, &rules, next) {
-        if (g_str_equal(r->master, vlink_master_id(lower)) &&
-            !is_on(r, lower) && !move(r, lower, errp)) {
+        if (is_for(r, lower) && !ipvlan_rule_is_attached(r->rule) &&
+            !attach(r, lower, errp)) {
             return false;
         }
     }
@@ -178,7 +161,7 @@ IpvlanRuleStatusList *ipvlan_rules_query(const Link *lower)
     IpvlanRuleObject *r;
 
     QTAILQ_FOREACH(r, &rules, next) {
-        if (is_on(r, lower)) {
+        if (is_for(r, lower)) {
             QAPI_LIST_APPEND(tail, fill_rule(r));
         }
     }

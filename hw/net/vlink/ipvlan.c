@@ -30,9 +30,21 @@ QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_GUARD_STRICT != IPVLAN_GUARD_STRICT);
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_POLICY_ACCEPT != IPVLAN_POLICY_ACCEPT);
 QEMU_BUILD_BUG_ON((int)NETDEV_IPVLAN_POLICY_DROP != IPVLAN_POLICY_DROP);
 
+static uint32_t tap_mtu(const char *master)
+{
+    return vlink_tap_mtu(master, IPVLAN_MTU_MIN, IPVLAN_MTU_MAX);
+}
+
+/* What the wire tells is the new master's; neighbours have been forgotten. */
+static void ipvlan_reconnected(Link *lower)
+{
+    ipvlan_port_set_default_mtu(lower, tap_mtu(vlink_master_id(lower)));
+}
+
 static VlinkDriver ipvlan_driver = {
     .kind = "ipvlan",
     .type = NET_CLIENT_DRIVER_IPVLAN,
+    .reconnected = ipvlan_reconnected,
 };
 
 /* The options, and what an IpvlanConfig points to. */
@@ -102,16 +114,7 @@ static bool parse_link(const NetdevIpvlanOptions *opts, VlinkOptions *vlink,
     return true;
 }
 
-/* A new port's, and only where it has one at all. */
-static uint32_t default_mtu(const NetdevIpvlanOptions *opts)
-{
-    bool routes = opts->has_mode && (opts->mode == NETDEV_IPVLAN_MODE_L3 ||
-                                     opts->mode == NETDEV_IPVLAN_MODE_L3S);
-
-    return routes && !vlink_find_lower(opts->master) ?
-           vlink_tap_mtu(opts->master, IPVLAN_MTU_MIN, IPVLAN_MTU_MAX) : 0;
-}
-
+/* mtu=0 is no value, although the library's config has it as "not given". */
 static bool parse_l3(const NetdevIpvlanOptions *opts, Parsed *parsed,
                      Error **errp)
 {
@@ -123,7 +126,8 @@ static bool parse_l3(const NetdevIpvlanOptions *opts, Parsed *parsed,
     }
     config->gateways = (const IpAddr *)parsed->gateways->data;
     config->n_gateways = parsed->gateways->len;
-    config->mtu = opts->has_mtu ? opts->mtu : default_mtu(opts);
+    config->mtu = opts->mtu;
+    config->default_mtu = tap_mtu(opts->master);
     config->ra = opts->has_ra ? &opts->ra : NULL;
     config->proxy_arp = opts->has_proxy_arp ? &opts->proxy_arp : NULL;
     if (opts->has_policy) {

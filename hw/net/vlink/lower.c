@@ -1,10 +1,16 @@
 /*
  * The lower link: what stands before the master, where its NIC would
  *
+ * There is one for a master's id as long as it has slaves.  When the master is
+ * deleted, our clients go with it, and the link stays, and is down, until
+ * there is a netdev of that id again.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/notify.h"
 #include "endpoint-int.h"
 #include "system/runstate.h"
 #include "trace.h"
@@ -119,38 +125,29 @@ static void lower_status_changed(NetClientState *nc)
     vlink_lower_update(to_queue(nc)->ep);
 }
 
-/* The frames that waited there, or came from there and wait here, are lost. */
+/*
+ * Of frames that wait on either side, those of the master's come back to it,
+ * who would not go on before, and ours are lost.
+ */
+static void lower_disconnect(VlinkEndpoint *ep)
+{
+    vlink_purge_from_peer(ep);
+    qemu_del_net_client(&ep->queues[0]->nc);
+}
+
 static void lower_peer_deleted(NetClientState *nc)
 {
     VlinkEndpoint *ep = to_queue(nc)->ep;
 
     trace_ipvlan_master_gone(ep->master);
-    vlink_purge_from_peer(ep);
-    vlink_forget_busy(ep);
-    link_set_carrier(ep->link, false);
-}
-
-static void lower_unlink(VlinkEndpoint *ep)
-{
-    Link *link = ep->link;
-
-    /* At exit QEMU deletes clients in the order in which they were made. */
-    while (!g_queue_is_empty(&link->uppers)) {
-        vlink_upper_unlink(link_user_opaque(link->uppers.head->data));
-    }
-    qemu_del_vm_change_state_handler(ep->vm_state);
-    QTAILQ_REMOVE(&lowers, ep, next);
-    ep->link = NULL;
-    link_del(link);
+    lower_disconnect(ep);
 }
 
 static void lower_cleanup(NetClientState *nc)
 {
     VlinkQueue *q = to_queue(nc);
 
-    if (q->ep->link) {
-        lower_unlink(q->ep);
-    }
+    link_set_carrier(q->ep->link, false);
     vlink_queue_cleanup(q);
 }
 
@@ -167,50 +164,119 @@ bool vlink_is_lower(const NetClientState *nc)
     return nc->info->cleanup == lower_cleanup;
 }
 
+/* --- the master ---------------------------------------------------------- */
+
+static void lower_connect(VlinkEndpoint *ep, NetClientState **masters,
+                          unsigned n)
+{
+    VlinkDriver *driver = ep->driver;
+    g_autofree char *name = g_strdup_printf("%s/%s", ep->master, driver->kind);
+
+    vlink_queues_new(ep, &driver->lower, driver->kind, name, masters, n);
+    link_set_queues(ep->link, n);
+    vlink_front_init(ep);
+    vlink_lower_update(ep);
+}
+
+/* NULL, or why @ep and @master, whose id is the right one, cannot be one's. */
+static const char *lower_join(VlinkEndpoint *ep, NetClientState *master)
+{
+    Link *below = vlink_link_of(master);
+    int ret;
+
+    if (master->peer) {
+        return "cannot be joined, because that is in use";
+    }
+    ret = below ? link_join(ep->link, below) : 0;
+    return ret < 0 ? vlink_join_problem(ret) : NULL;
+}
+
+/* Of several netdevs that wait for a master of one id, the first is named. */
+static void lower_reconnect(VlinkEndpoint *ep)
+{
+    const Link *slave = ep->link->uppers.head->data;
+    NetClientState *masters[MAX_QUEUE_NUM];
+    unsigned n = qemu_find_net_clients_except(ep->master, masters,
+                                              NET_CLIENT_DRIVER_NIC,
+                                              MAX_QUEUE_NUM);
+    const char *problem = lower_join(ep, masters[0]);
+
+    if (problem) {
+        warn_report("master=%s: '%s', whose master of that name was deleted, "
+                    "and the new one %s", ep->master, slave->name, problem);
+        return;
+    }
+    trace_ipvlan_master_back(ep->master);
+    lower_connect(ep, masters, n);
+    if (ep->driver->reconnected) {
+        ep->driver->reconnected(ep->link);
+    }
+    lower_announce(ep->link);
+}
+
+static VlinkEndpoint *lower_find(const char *master)
+{
+    VlinkEndpoint *ep;
+
+    QTAILQ_FOREACH(ep, &lowers, next) {
+        if (g_str_equal(ep->master, master)) {
+            return ep;
+        }
+    }
+    return NULL;
+}
+
+static void lower_netdev_added(Notifier *notifier, void *netdev)
+{
+    VlinkEndpoint *ep = lower_find(((NetClientState *)netdev)->name);
+
+    if (ep && !ep->n_queues) {
+        lower_reconnect(ep);
+    }
+}
+
 /* --- making and finding them --------------------------------------------- */
 
-/*
- * A name that no other client has, because QEMU takes clients of one name for
- * the queues of one: the port of a master that is gone may still be there
- * when another master of that name comes.
- */
-static char *lower_name(VlinkDriver *driver, NetClientState *master)
+static void lower_init(void)
 {
-    char *name = g_strdup_printf("%s/%s", master->name, driver->kind);
+    static Notifier netdev_added = { .notify = lower_netdev_added };
 
-    for (int i = 2; qemu_find_net_clients_except(name, NULL,
-                                                 NET_CLIENT_DRIVER__MAX, 0);
-         i++) {
-        g_free(name);
-        name = g_strdup_printf("%s/%s%d", master->name, driver->kind, i);
+    if (link_kind_register(&lower_link_ops) == 0) {
+        qemu_add_netdev_notifier(&netdev_added);
     }
-    return name;
 }
 
 Link *vlink_lower_new(VlinkDriver *driver, NetClientState **masters,
                       unsigned n)
 {
-    g_autofree char *name = lower_name(driver, masters[0]);
-    VlinkEndpoint *ep = vlink_endpoint_new(&driver->lower, driver->kind, name,
-                                           masters, n);
+    VlinkEndpoint *ep = g_new0(VlinkEndpoint, 1);
 
-    link_kind_register(&lower_link_ops);
+    lower_init();
+    ep->driver = driver;
     ep->master = g_strdup(masters[0]->name);
     ep->link = link_new(&vlink_platform, lower_link_ops.kind, ep->master,
                         NULL, ep, NULL);
-    link_set_queues(ep->link, n);
-    vlink_front_init(ep);
     ep->vm_state = qemu_add_vm_change_state_handler(lower_vm_changed, ep);
     QTAILQ_INSERT_TAIL(&lowers, ep, next);
-    vlink_lower_update(ep);
+    lower_connect(ep, masters, n);
     return ep->link;
 }
 
 void vlink_lower_release(Link *lower)
 {
-    if (g_queue_is_empty(&lower->uppers)) {
-        qemu_del_net_client(&lower_endpoint(lower)->queues[0]->nc);
+    VlinkEndpoint *ep = lower_endpoint(lower);
+
+    if (!g_queue_is_empty(&lower->uppers)) {
+        return;
     }
+    if (ep->n_queues) {
+        lower_disconnect(ep);
+    }
+    qemu_del_vm_change_state_handler(ep->vm_state);
+    QTAILQ_REMOVE(&lowers, ep, next);
+    link_del(lower);
+    g_free(ep->master);
+    g_free(ep);
 }
 
 Link *vlink_next_lower(Link *after)
@@ -223,10 +289,9 @@ Link *vlink_next_lower(Link *after)
 
 Link *vlink_find_lower(const char *master)
 {
-    NetClientState *nc = qemu_find_netdev(master);
+    VlinkEndpoint *ep = lower_find(master);
 
-    return nc && !vlink_is_lower(nc) && nc->peer && vlink_is_lower(nc->peer) ?
-           to_queue(nc->peer)->ep->link : NULL;
+    return ep ? ep->link : NULL;
 }
 
 const char *vlink_master_id(const Link *lower)

@@ -325,7 +325,7 @@ static void upper_peer_deleted(NetClientState *nc)
     }
 }
 
-void vlink_upper_unlink(VlinkEndpoint *ep)
+static void upper_unlink(VlinkEndpoint *ep)
 {
     Link *link = ep->link;
 
@@ -344,7 +344,7 @@ static void upper_deleted(NetClientState *nc)
 
     if (ep->link) {
         lower = ep->link->lower;
-        vlink_upper_unlink(ep);
+        upper_unlink(ep);
         vlink_lower_release(lower);
     }
 }
@@ -440,9 +440,9 @@ void vlink_info_changed(Link *link)
 void vlink_upper_new(VlinkDriver *driver, const VlinkOptions *opts,
                      NetClientState **peers, unsigned n, Link *link)
 {
-    VlinkEndpoint *ep = vlink_endpoint_new(&driver->upper, driver->kind,
-                                           opts->id, peers, n);
+    VlinkEndpoint *ep = g_new0(VlinkEndpoint, 1);
 
+    vlink_queues_new(ep, &driver->upper, driver->kind, opts->id, peers, n);
     ep->link = link;
     ep->state_bh = qemu_bh_new(upper_state_bh, ep);
     ep->filter_bh = qemu_bh_new(drop_filter, ep);

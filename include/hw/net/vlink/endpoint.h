@@ -24,6 +24,11 @@ typedef struct VlinkDriver {
     NetClientDriver type;
     NetClientInfo upper;        /* filled in by vlink_new() */
     NetClientInfo lower;
+    /*
+     * There is another netdev of the id that the master of @lower had, and it
+     * is the master now.  NULL: the kind has nothing to do then.
+     */
+    void (*reconnected)(Link *lower);
 } VlinkDriver;
 
 typedef struct VlinkOptions {
@@ -67,13 +72,16 @@ void vlink_del(Link *link);
 /* The first lower link after @after, NULL for the first; NULL at the end. */
 Link *vlink_next_lower(Link *after);
 
-/* The lower link on the netdev @master, or NULL; not of one that is gone. */
+/*
+ * The lower link of the netdevs whose master has the id @master, or NULL.  The
+ * master may have been deleted.
+ */
 Link *vlink_find_lower(const char *master);
 
 /* Could the netdev @master have slaves, or has it?  @errp says why not. */
 bool vlink_check_master(const char *master, Error **errp);
 
-/* The id of the netdev that @lower is, or was, on top of. */
+/* The id of the netdev that @lower is on top of, or waits for. */
 const char *vlink_master_id(const Link *lower);
 
 /* platform.c: time, timers, randomness and traces from QEMU */
