@@ -34,6 +34,7 @@ void vlink_queues_new(VlinkEndpoint *ep, NetClientInfo *info,
                                                  model, name);
 
         nc->queue_index = i;
+        nc->do_not_pad = true;  /* see pad_for_nic() */
         ep->queues[i] = to_queue(nc);
         ep->queues[i]->ep = ep;
         ep->queues[i]->big_endian = HOST_BIG_ENDIAN;
