@@ -175,7 +175,8 @@ def test_qtest(report):
     if build_qemu(report) and run(
             report, 'compile the qtests',
             ['ninja', '-C', QEMU_BUILD, 'tests/qtest/ipvlan-test',
-             'tests/qtest/ipvlan-l3-test', 'tests/qtest/ipvlan-nic-test']):
+             'tests/qtest/ipvlan-hotplug-test', 'tests/qtest/ipvlan-l3-test',
+             'tests/qtest/ipvlan-nic-test']):
         meson_test(report, QEMU_BUILD, 'qtests',
                    ['qtest-x86_64/ipvlan-*'])
 
