@@ -1122,7 +1122,7 @@ typedef struct LinkStep {
 
 typedef struct LinkCase {
     const char *name;
-    LinkStep steps[6];
+    LinkStep steps[7];
 } LinkCase;
 
 static const LinkCase link_cases[] = {
@@ -1175,7 +1175,14 @@ static const LinkCase link_cases[] = {
         { "up0", true, true, true, true } } },
     { "nic-on-while-slave-off", {
         { "n0", false, true, false, false },
-        { "nic0", true, true, false, false },
+        { "nic0", true, true, false, true },
+        { "n0", true, true, true, true } } },
+    { "nic-on-while-both-off", {
+        { "n0", false, true, false, false },
+        { "nic0", true, true, false, true },
+        { "up0", false, false, false, false },
+        { "nic0", true, false, false, false },
+        { "up0", true, true, false, true },
         { "n0", true, true, true, true } } },
 };
 

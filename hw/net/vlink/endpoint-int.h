@@ -143,4 +143,7 @@ Link *vlink_link_of(NetClientState *nc);
 void vlink_upper_new(VlinkDriver *driver, const VlinkOptions *opts,
                      NetClientState **peers, unsigned n, Link *link);
 
+/* The master's state may have changed: so may that of the slave's NIC. */
+void vlink_upper_update(VlinkEndpoint *ep);
+
 #endif

@@ -109,15 +109,22 @@ void vlink_lower_arrived(Link *lower)
     lower_endpoint(lower)->arrived = true;
 }
 
+static void set_carrier(VlinkEndpoint *ep, bool on)
+{
+    link_set_carrier(ep->link, on);
+    for (GList *l = ep->link->uppers.head; l; l = l->next) {
+        vlink_upper_update(link_user_opaque(l->data));
+    }
+}
+
 /* Where the master is a slave, too, it is up only if its own master is. */
 void vlink_lower_update(VlinkEndpoint *ep)
 {
     NetClientState *nc = &ep->queues[0]->nc;
     Link *below = nc->peer ? vlink_link_of(nc->peer) : NULL;
 
-    link_set_carrier(ep->link,
-                     !nc->link_down && nc->peer && !nc->peer->link_down &&
-                     (!below || link_is_up(below)));
+    set_carrier(ep, !nc->link_down && nc->peer && !nc->peer->link_down &&
+                (!below || link_is_up(below)));
 }
 
 static void lower_status_changed(NetClientState *nc)
@@ -147,7 +154,7 @@ static void lower_cleanup(NetClientState *nc)
 {
     VlinkQueue *q = to_queue(nc);
 
-    link_set_carrier(q->ep->link, false);
+    set_carrier(q->ep, false);
     vlink_queue_cleanup(q);
 }
 

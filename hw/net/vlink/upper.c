@@ -115,6 +115,8 @@ static void upper_set_queue_enabled(NetClientState *nc, bool enabled)
     q->enabled = enabled;
     if (q->ep && q->ep->link) {
         qemu_bh_schedule(q->ep->queues_bh);
+        /* A NIC that is new has a link, whatever the master's is. */
+        qemu_bh_schedule(q->ep->state_bh);
     }
 }
 
@@ -255,17 +257,15 @@ static void set_peers_down(VlinkEndpoint *ep, bool down)
     }
 }
 
-/* What somebody else took down, by the NIC's own name, stays down. */
-static void upper_link_state(void *opaque)
+/*
+ * A NIC has no link while the master has none.  What somebody else took down,
+ * by the NIC's own name or the slave's, stays down.
+ */
+void vlink_upper_update(VlinkEndpoint *ep)
 {
-    VlinkEndpoint *ep = opaque;
-    NetClientState *nc = &ep->queues[0]->nc, *peer = nc->peer;
-    bool up = link_is_up(ep->link);
+    NetClientState *peer = ep->queues[0]->nc.peer;
+    bool up = link_is_up(ep->link->lower);
 
-    trace_ipvlan_link_state(nc->name, up);
-    if (peer && vlink_is_lower(peer)) {
-        vlink_lower_update(to_queue(peer)->ep);
-    }
     if (!vlink_peer_is_nic(ep) || (up && !ep->took_down) ||
         (!up && peer->link_down)) {
         return;
@@ -277,28 +277,38 @@ static void upper_link_state(void *opaque)
     }
 }
 
+static void upper_link_state(void *opaque)
+{
+    VlinkEndpoint *ep = opaque;
+    NetClientState *nc = &ep->queues[0]->nc;
+
+    trace_ipvlan_link_state(nc->name, link_is_up(ep->link));
+    if (nc->peer && vlink_is_lower(nc->peer)) {
+        vlink_lower_update(to_queue(nc->peer)->ep);
+    }
+}
+
 static void upper_state_bh(void *opaque)
 {
     VlinkEndpoint *ep = opaque;
 
     if (ep->link) {
-        upper_link_state(ep);
+        vlink_upper_update(ep);
     }
 }
 
 /*
- * set_link on the slave, or on its NIC, whose state is then not ours to undo.
- * When we return, set_link sets the NIC as the slave is, although the master
- * may be down: look at it again after that.
+ * set_link on the slave, or on its NIC, whose state is then not ours to undo:
+ * who speaks last decides, as with any netdev.  When we return, set_link sets
+ * the NIC as the slave is, although the master may be down: look at it again
+ * after that.
  */
 static void upper_status_changed(NetClientState *nc)
 {
     VlinkEndpoint *ep = to_queue(nc)->ep;
 
     if (ep && ep->link) {
-        if (ep->link->admin_up == !nc->link_down) {
-            ep->took_down = false;
-        }
+        ep->took_down = false;
         link_set_admin(ep->link, !nc->link_down);
         qemu_bh_schedule(ep->state_bh);
     }
