@@ -56,6 +56,8 @@
                                       "(CoDel)")                             \
     X(LINK_DOWN,    "link-down",      "link or the one below it is down")    \
     X(NO_RECEIVER,  "no-receiver",    "nothing is attached to the link")     \
+    X(REFUSED,      "refused",        "what is attached to the link failed " \
+                                      "to take it")                          \
     X(LOOP,         "loop",           "passed too many receive handlers")
 
 typedef enum DropReason {

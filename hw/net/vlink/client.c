@@ -192,6 +192,7 @@ LinkTx vlink_send(VlinkQueue *q, const Packet *p, NetPacketSent *sent)
     QEMU_UNINITIALIZED struct iovec iov[VLINK_IOV_MAX];
     uint8_t header[VNET_HDR_MAX];
     unsigned len = header_len(q);
+    ssize_t ret;
     int n;
 
     if (q->busy) {
@@ -210,6 +211,10 @@ LinkTx vlink_send(VlinkQueue *q, const Packet *p, NetPacketSent *sent)
     }
     n += !!len;
     n += pad_for_nic(q, p, &iov[n]);
-    q->busy = qemu_sendv_packet_async(&q->nc, iov, n, sent) == 0;
+    ret = qemu_sendv_packet_async(&q->nc, iov, n, sent);
+    if (unlikely(ret < 0)) {
+        return link_drop(q->ep->link, p, DROP_REFUSED);
+    }
+    q->busy = ret == 0;
     return LINK_TX_OK;
 }
