@@ -19,7 +19,7 @@ from ipvlan_frames import (ARP, BROADCAST, ether, group_mac,
                            hardware_addresses, pack_address, read_pcap)
 from ipvlan_guest import (FIRST_SLOT, PATIENCE, Card, Guest, IpvlanTest,
                           wait_for)
-from ipvlan_tap import HOST, PORT_MAC, Capture, IpvlanTapTest
+from ipvlan_tap import BLOB, HOST, PORT_MAC, Capture, IpvlanTapTest, Sink
 from ipvlan_topology import Machine
 from qemu_test import skipIfMissingCommands
 
@@ -686,6 +686,109 @@ class LinkState(AsTapTest):
         self.assertEqual([s['id'] for s in self.port()['slaves']], ['n1'])
         self.unplug()
         self.sibling.assert_pings(HOST)
+
+
+
+@skipIfMissingCommands('ip', 'ping')
+class Faults(AsTapTest):
+    """What the host does to the taps of a machine that runs."""
+
+    def test_faults(self):
+        self.launch()
+        self.assert_all_reach()
+        self.make_blob(self.guest)
+        self.guest.check('mkfifo /tmp/t0.go /tmp/n0.go')
+        self.sibling.start('ping -n -i 0.1 192.0.2.10')
+        self.check_tap_down()
+        self.check_bridge_left()
+        self.check_tap_deleted()
+
+    def assert_rest_goes_on(self):
+        """Siblings reach each other, and QEMU has time to wait."""
+        def answered():
+            return int(self.guest.check('grep -c "bytes from" /tmp/n1.log'))
+
+        def run_time():
+            with open(f'/proc/{self.vm.get_pid()}/schedstat') as file:
+                run, wait, _ = map(int, file.read().split())
+            return (run + wait) / 1e9
+
+        def waits():
+            """Within the time of ten pings."""
+            pings, busy, start = answered(), run_time(), time.monotonic()
+            wait_for(lambda: answered() >= pings + 10, 'the sibling', 30)
+            return run_time() - busy < 0.8 * (time.monotonic() - start)
+        wait_for(waits, 'QEMU to have nothing to do')
+
+    def assert_refused(self):
+        """What the tap did not take is counted."""
+        before = self.drops().get('refused', 0)
+        self.slave_card.assert_no_ping(HOST)
+        self.assertGreater(self.drops()['refused'], before)
+
+    def check_tap_down(self):
+        """A connection lives on when the tap is up again."""
+        sinks = [Sink(self.host) for _ in self.pair]
+        for card, sink in zip(self.pair, sinks):
+            card.start(f'(cat {BLOB} /tmp/{card.name}.go {BLOB} | '
+                       f'nc {card.host} {sink.port})')
+            card.wait_for('ss -tnH state established | grep -q .')
+        for card in self.pair:
+            self.host.run(f'ip link set {card.tap} down')
+            before = card.counter('RetransSegs')
+            # unless it has enough to send as it is
+            card.check(f'echo >/tmp/{card.name}.go &')
+            wait_for(lambda: card.counter('RetransSegs') > before,
+                     f'{card.name} to send in vain')
+        self.assertGreater(self.drops()['refused'], 0)
+        self.assert_rest_goes_on()
+        for card in self.pair:
+            self.host.run(f'ip link set {card.tap} up')
+        sent = self.guest.check(f'(cat {BLOB}; echo; cat {BLOB}) | sha256sum')
+        for sink in sinks:
+            self.assertEqual(sink.digest(), sent.split()[0])
+        self.assert_all_reach()
+
+    def check_bridge_left(self):
+        """The port of the host's bridge is gone for a while."""
+        for i, card in enumerate(self.pair):
+            card.bridge = f'br{i}'
+            shown = self.host.run(f'ip link show {card.tap}').stdout
+            mac = re.search('link/ether ([0-9a-f:]+)', shown)[1]
+            for command in (
+                    f'link add {card.bridge} address {mac} type bridge '
+                    'forward_delay 0',
+                    f'link set {card.tap} master {card.bridge}',
+                    f'address flush dev {card.tap}',
+                    f'address add {card.host}/24 dev {card.bridge}',
+                    f'link set {card.bridge} up'):
+                self.host.run('ip ' + command)
+        self.assert_all_reach()
+        for card in self.pair:
+            self.host.run(f'ip link set {card.tap} nomaster')
+            card.assert_no_ping(card.host)
+        self.assert_rest_goes_on()
+        for card in self.pair:
+            self.host.run(f'ip link set {card.tap} master {card.bridge}')
+            card.wait_for(f'ping -q -c 1 -W 1 {card.host}')
+        self.assert_all_reach()
+
+    def check_tap_deleted(self):
+        for card in self.pair:
+            self.host.run(f'ip link del {card.tap}')
+        for card in self.pair:
+            card.assert_no_ping(card.host)
+            self.assertTrue(card.has_carrier())
+        self.assert_refused()
+        self.assert_rest_goes_on()
+
+        # Its netdev can be deleted, as any other.
+        self.vm.cmd('netdev_del', id='up0')
+        self.assertFalse(self.port()['link-up'])
+        self.vm.shutdown()
+        for name in 'up0', 't0':
+            self.assertIn(f"netdev '{name}': the host has deleted its tap",
+                          self.vm.get_log())
 
 
 if __name__ == '__main__':
