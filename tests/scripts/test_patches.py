@@ -50,9 +50,10 @@ class FormatPatches(ScriptTestCase):
     def test_form(self):
         names = sorted(path.name for path in self.patches.iterdir())
         self.assertEqual(names[0], '0000-cover-letter.patch')
+        last = str(len(names) - 1)
         for i, name in enumerate(names):
             text = (self.patches / name).read_text()
-            self.assertIn(f'[PATCH {i}/{len(names) - 1}]', text)
+            self.assertIn(f'[PATCH {i:0{len(last)}}/{last}]', text)
             if i > 0:
                 self.assertIn('\nSigned-off-by: Tester <tester@', text)
 
