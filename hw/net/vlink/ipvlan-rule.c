@@ -109,34 +109,29 @@ static bool forbids(IpvlanRuleObject *r, IpvlanMode mode, Error **errp)
     return false;
 }
 
-bool ipvlan_rules_permit(const char *master, const IpvlanMode *mode,
-                         Error **errp)
+static bool permit(const char *master, IpvlanMode mode, Error **errp)
 {
-    IpvlanMode wanted = mode ? *mode : IPVLAN_L2_MACNAT;
     IpvlanRuleObject *r;
 
-    if (wanted == IPVLAN_L3S || vlink_find_lower(master)) {
-        return true;
-    }
     QTAILQ_FOREACH(r, &rules, next) {
-        if (g_str_equal(r->master, master)) {
-            return forbids(r, wanted, errp);
+        if (mode != IPVLAN_L3S && g_str_equal(r->master, master)) {
+            return forbids(r, mode, errp);
         }
     }
     return true;
 }
 
+bool ipvlan_rules_permit(const char *master, const IpvlanMode *mode,
+                         Error **errp)
+{
+    return vlink_find_lower(master) ||
+           permit(master, mode ? *mode : IPVLAN_L2_MACNAT, errp);
+}
+
 bool ipvlan_rules_permit_change(const Link *lower, IpvlanMode mode,
                                 Error **errp)
 {
-    IpvlanRuleObject *r;
-
-    QTAILQ_FOREACH(r, &rules, next) {
-        if (mode != IPVLAN_L3S && is_on(r, lower)) {
-            return forbids(r, mode, errp);
-        }
-    }
-    return true;
+    return permit(vlink_master_id(lower), mode, errp);
 }
 
 /* --- what can be asked --------------------------------------------------- */
