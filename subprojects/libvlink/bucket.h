@@ -53,7 +53,7 @@ static inline void bucket_init(Bucket *b, uint64_t rate, uint32_t burst,
 /* May something go now? */
 static inline bool bucket_allows(Bucket *b, int64_t now)
 {
-    int64_t passed = now - b->when;
+    int64_t passed = MAX(now - b->when, 0);     /* loadvm sets it back */
     int64_t missing = b->depth - b->tokens;
 
     /* it is full before the product could overflow */
