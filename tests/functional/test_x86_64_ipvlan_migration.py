@@ -109,11 +109,13 @@ class IpvlanMigration(IpvlanTapTest):
             card.set_address(f'{addr}/24')
         return cards
 
+    def ended(self):
+        status = self.there.cmd('query-migrate')['status']
+        return status if status in ('completed', 'failed') else None
+
     def save(self, uri):
         self.there.cmd('migrate', uri=uri)
-        wait_for(lambda: self.there.cmd('query-migrate')['status'] in
-                 ('completed', 'failed'), 'the end of the migration')
-        self.assertEqual(self.there.cmd('query-migrate')['status'],
+        self.assertEqual(wait_for(self.ended, 'the machine to be saved'),
                          'completed')
 
     def follow(self, vm):
@@ -330,6 +332,27 @@ class IpvlanMigration(IpvlanTapTest):
         card.assert_pings(HOST)
         card.assert_pings(sibling.addr)
         self.assertEqual(self.end(vm), [])
+
+    def test_cut(self):
+        """Nobody takes the machine, or not all of it: it goes on here."""
+        path = self.socket_dir().name + '/cut'
+        server = socket.socket(socket.AF_UNIX)
+        self.addCleanup(server.close)
+        server.bind(path)
+        server.listen()
+        card, sibling = self.boot_there(bare=False)
+        card.assert_pings(HOST)
+        known = self.addresses(self.there)
+        self.there.cmd('migrate', uri=f'unix:{path}')
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1 << 20)
+        self.assertEqual(wait_for(self.ended, 'the migration to fail'),
+                         'failed')
+        self.assertEqual(self.there.cmd('query-status')['status'], 'running')
+        card.assert_pings(HOST)
+        card.assert_pings(sibling.addr)
+        self.assertLessEqual(known.keys(), self.addresses(self.there).keys())
 
     # ---- other configurations ----
 
