@@ -172,11 +172,10 @@ def test_lib(report):
 
 def test_qtest(report):
     """The tests that play the guest's part on the devices' side."""
-    if build_qemu(report) and run(
-            report, 'compile the qtests',
-            ['ninja', '-C', QEMU_BUILD, 'tests/qtest/ipvlan-test',
-             'tests/qtest/ipvlan-hotplug-test', 'tests/qtest/ipvlan-l3-test',
-             'tests/qtest/ipvlan-nic-test']):
+    programs = [f'tests/qtest/{path.stem}' for path in
+                sorted((REPO / 'tests' / 'qtest').glob('ipvlan*-test.c'))]
+    if build_qemu(report) and run(report, 'compile the qtests',
+                                  ['ninja', '-C', QEMU_BUILD, *programs]):
         meson_test(report, QEMU_BUILD, 'qtests',
                    ['qtest-x86_64/ipvlan-*'])
 

@@ -17,11 +17,6 @@
 #include "qobject/qjson.h"
 #include "ipvlan-rig.h"
 
-static void step(Rig *rig, int64_t seconds)
-{
-    qtest_clock_step(rig->qts, seconds * NANOSECONDS_PER_SECOND);
-}
-
 /* --- what can be asked ---------------------------------------------------- */
 
 static const char *const l3_keys[] = {
@@ -872,11 +867,6 @@ static Frame arp_reply(const uint8_t *dst, const uint8_t *src,
                        const char *sip, const char *dip)
 {
     return arp(ARP_REPLY, dst, src, sip, dst, dip);
-}
-
-static Frame who_has(const uint8_t *src, const char *sip, const char *dip)
-{
-    return arp(ARP_REQUEST, broadcast, src, sip, no_mac, dip);
 }
 
 /* The port asks for @ip on behalf of a, and @mac has it. */

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include "qemu/bswap.h"
+#include "qemu/timer.h"
 #include "qapi/error.h"
 #include "qobject/qjson.h"
 #include "qobject/qlist.h"
@@ -81,6 +82,11 @@ Frame arp(int op, const uint8_t *dst, const uint8_t *sha,
     put(&f, tha, MAC_LEN);
     put_ip(&f, tpa);
     return f;
+}
+
+Frame who_has(const uint8_t *src, const char *sip, const char *dip)
+{
+    return arp(ARP_REQUEST, broadcast, src, sip, no_mac, dip);
 }
 
 Frame announcement(const uint8_t *mac, const char *ip)
@@ -466,6 +472,11 @@ void discard_all(Rig *rig)
             discard(rig, i);
         }
     }
+}
+
+void step(Rig *rig, int64_t seconds)
+{
+    qtest_clock_step(rig->qts, seconds * NANOSECONDS_PER_SECOND);
 }
 
 void introduce(Rig *rig, int wire, const uint8_t *mac, const char *ip)

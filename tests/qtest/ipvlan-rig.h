@@ -54,6 +54,8 @@ Frame eth(const uint8_t *dst, const uint8_t *src, uint16_t type);
 Frame arp(int op, const uint8_t *dst, const uint8_t *sha,
           const char *spa, const uint8_t *tha, const char *tpa);
 
+Frame who_has(const uint8_t *src, const char *sip, const char *dip);
+
 /* An ARP announcement (RFC 5227), for a guest that shows that it is there. */
 Frame announcement(const uint8_t *mac, const char *ip);
 
@@ -133,6 +135,9 @@ void discard_all(Rig *rig);
 
 /* Nothing has arrived, or is on its way, that was not expected. */
 void expect_nothing(Rig *rig);
+
+/* The machine's clock goes on. */
+void step(Rig *rig, int64_t seconds);
 
 /* The guest on @wire shows that it has @ip. */
 void introduce(Rig *rig, int wire, const uint8_t *mac, const char *ip);

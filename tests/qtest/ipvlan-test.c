@@ -1481,11 +1481,6 @@ static void test_filter(void)
     nic_rig_free(rig);
 }
 
-static void step(Rig *rig, int64_t seconds)
-{
-    qtest_clock_step(rig->qts, seconds * NANOSECONDS_PER_SECOND);
-}
-
 /* --- groups --------------------------------------------------------------- */
 
 #define GROUP "239.1.2.3"

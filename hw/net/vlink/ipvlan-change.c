@@ -107,9 +107,7 @@ static Link *find_port(const char *master, IpvlanPortInfo *info,
     if (lower && ipvlan_port_info(lower, info)) {
         return lower;
     }
-    if (!qemu_find_netdev(master)) {
-        error_setg(errp, "master=%s: there is no such netdev", master);
-    } else {
+    if (vlink_check_master(master, errp)) {
         error_setg(errp, "master=%s: it has no slaves of ipvlan", master);
     }
     return NULL;
