@@ -1041,6 +1041,97 @@ static void test_queues(void)
     nic_rig_free(rig);
 }
 
+static int64_t get_queue(Rig *rig, int slave, int queue, const char *what)
+{
+    g_autofree char *key = g_strdup_printf("0.slaves.%d.per-queue.%d.%s",
+                                           slave, queue, what);
+
+    return get_int(rig->qts, key);
+}
+
+/* What is counted of queues is what is counted of the slave. */
+static void assert_sum(Rig *rig, int slave, const char *what)
+{
+    g_autofree char *key = g_strdup_printf("0.slaves.%d.stats.%s", slave,
+                                           what);
+    int64_t sum = 0;
+
+    for (int i = 0; i < NIC_QUEUES; i++) {
+        sum += get_queue(rig, slave, i, what);
+    }
+    g_assert_cmpint(sum, ==, get_int(rig->qts, key));
+    g_assert_cmpint(sum, >, 0);
+}
+
+static void test_queues_counted(void)
+{
+    Nic a, b;
+    Rig *rig = rig_of_queues(&a, &b);
+    Ring to_b[NIC_QUEUES];
+    int queue_of[FLOWS];
+
+    use_queues(&a, "0.slaves.0", mac_a, IP_A, 4);
+    use_queues(&b, "0.slaves.1", mac_b, IP_B, 2);
+    g_assert_cmpint(get_queue(rig, 0, 3, "tx-packets"), ==, 1);
+    g_assert_cmpint(get_queue(rig, 1, 1, "tx-packets"), ==, 1);
+    g_assert_cmpint(get_queue(rig, 1, 1, "tx-bytes"), ==, 46);
+    fill_all(&b, to_b);
+    for (int i = 0; i < FLOWS; i++) {
+        nic_send(&a, flow_frame(i, false, i + 1));
+    }
+    memset(queue_of, -1, sizeof(queue_of));
+    g_assert_cmpint(take_flows(to_b, 2, false, queue_of), ==, FLOWS);
+    for (int i = 0; i < 2; i++) {
+        int expected = 0;
+
+        for (int flow = 0; flow < FLOWS; flow++) {
+            expected += queue_of[flow] == i;
+        }
+        g_assert_cmpint(get_queue(rig, 1, i, "rx-packets"), ==, expected);
+    }
+    g_assert_cmpint(get_queue(rig, 1, 2, "rx-packets"), ==, 0);
+    g_assert_cmpint(get_queue(rig, 0, 0, "tx-packets"), ==, FLOWS);
+    assert_sum(rig, 0, "tx-packets");
+    assert_sum(rig, 0, "tx-bytes");
+    assert_sum(rig, 1, "rx-packets");
+    assert_sum(rig, 1, "rx-bytes");
+    nic_stop(&a);
+    nic_stop(&b);
+    nic_rig_free(rig);
+}
+
+/* The NIC has no buffers: QEMU keeps one frame, the others wait here. */
+static void test_queue_delay(void)
+{
+    Rig *rig = rig_of_nic("addr=" IP_A);
+    Nic nic = nic_start(rig, 0);
+    g_autofree char *text = NULL;
+
+    for (int i = 0; i < 3; i++) {
+        send_frame(rig, UP, inbound(IP_A, i));
+    }
+    while (get_int(rig->qts, "0.slaves.0.rx-queue") != 2) {
+        continue;
+    }
+    g_assert_cmpint(get_queue(rig, 0, 0, "waiting"), ==, 2);
+    g_assert_cmpint(get_queue(rig, 0, 0, "delay"), ==, 0);
+    qtest_clock_step(rig->qts, 7654321);
+    g_assert_cmpint(get_queue(rig, 0, 0, "delay"), ==, 7654);
+    text = qtest_hmp(rig->qts, "info ipvlan");
+    g_assert_nonnull(strstr(text, "\r\n      waiting: 2, for 7654 us\r\n"));
+    for (int i = 0; i < 3; i++) {
+        nic_expect(&nic, with_dst(inbound(IP_A, i), mac_a));
+    }
+    while (get_queue(rig, 0, 0, "waiting")) {
+        continue;
+    }
+    g_assert_cmpint(get_queue(rig, 0, 0, "delay"), ==, 0);
+    g_assert_cmpint(get_queue(rig, 0, 0, "last-delay"), ==, 7654);
+    g_assert_cmpint(get_queue(rig, 0, 0, "rx-packets"), ==, 3);
+    nic_stop(&nic);
+    nic_rig_free(rig);
+}
+
 /* A driver that knows nothing of several queues gets all in the first. */
 static void test_queues_without(void)
 {
@@ -1227,6 +1318,8 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan-nic/hostile/random", test_random_headers);
 
     qtest_add_func("ipvlan-nic/queues/flows", test_queues);
+    qtest_add_func("ipvlan-nic/queues/counted", test_queues_counted);
+    qtest_add_func("ipvlan-nic/queues/delay", test_queue_delay);
     qtest_add_func("ipvlan-nic/queues/without", test_queues_without);
     qtest_add_func("ipvlan-nic/queues/one", test_queues_one);
     qtest_add_func("ipvlan-nic/queues/change", test_queues_change);
