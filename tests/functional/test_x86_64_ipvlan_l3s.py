@@ -288,6 +288,52 @@ class Rules(RulesTest):
 
 
 @skipIfMissingCommands('ip', 'ping')
+class Changes(RulesTest):
+    """A port that is changed while its guests are busy."""
+
+    mode = 'l2-macnat'
+
+    def change(self, **what):
+        self.vm.cmd('ipvlan-port-set', master='up0', **what)
+
+    def test_modes(self):
+        """A connection and pings live through every change of mode."""
+        one, two = self.launch(gateways=(), configure=False)
+        for card in one, two:
+            self.configure_on_link(card)
+        counter = Counter(self.outside)
+        one.start(f'ping -n -i 0.05 {OUTSIDE[0]}')
+        two.start(f'nc {OUTSIDE[1]} {counter.port} </dev/zero')
+
+        def pings():
+            return int(one.check('grep -c time= /tmp/n0.log; true'))
+
+        def check_traffic():
+            goal = pings() + 5
+            counter.wait_for_more()
+            wait_for(lambda: pings() >= goal, 'pings to be answered')
+            for family in 0, 1:
+                one.assert_pings(two.addrs[family])
+                self.outside.assert_pings(two.addrs[family])
+
+        check_traffic()
+        gateways = {'gateway': list(ROUTER)}
+        for mode, more in (('l3', gateways), ('l2-macnat', {}),
+                           ('l3s', gateways), ('l3', {}),
+                           ('l2-macnat', {})):
+            self.change(mode=mode, **more)
+            check_traffic()
+
+        # Siblings do not know each other any more; the outside does.
+        self.change(flag='private')
+        one.assert_no_ping(two.addr)
+        self.change(flag='bridge', mode='l3s', policy='drop', **gateways)
+        self.outside.assert_no_ping(one.addr)
+        self.add_rule('all', match=PING, action='accept')
+        self.outside.assert_pings(one.addr)
+
+
+@skipIfMissingCommands('ip', 'ping')
 class Queues(RulesTest):
     """Two queues all the way through the filter."""
 

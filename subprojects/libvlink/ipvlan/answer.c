@@ -274,15 +274,35 @@ void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr)
     to_guest(slave, &c);
 }
 
+static void to_guests(IpvlanPort *port, const Craft *c)
+{
+    for (GList *l = port->slaves.head; l; l = l->next) {
+        to_guest(l->data, c);
+    }
+}
+
+void answer_introduce(IpvlanPort *port, const IpAddr *addr,
+                      const uint8_t *mac, bool router)
+{
+    static const uint8_t everybody[] = { 255, 255, 255, 255, 255, 255 };
+    UNINITIALIZED Craft c;
+
+    if (addr->family == IP_V4) {
+        craft_arp(&c, everybody, ARP_REQUEST, mac, addr, NULL, addr);
+    } else {
+        craft_advert(&c, craft_all_nodes_mac, mac, &craft_all_nodes, addr,
+                     NA_OVERRIDE | (router ? NA_ROUTER : 0));
+    }
+    to_guests(port, &c);
+}
+
 static void advertise(IpvlanPort *port, uint16_t lifetime)
 {
     UNINITIALIZED Craft c;
 
     make_router_advert(&c, port, craft_all_nodes_mac, &craft_all_nodes,
                        lifetime);
-    for (GList *l = port->slaves.head; l; l = l->next) {
-        to_guest(l->data, &c);
-    }
+    to_guests(port, &c);
 }
 
 void answer_retire(IpvlanPort *port)

@@ -171,8 +171,8 @@ static bool advertises(const IpvlanPort *port)
 }
 
 /*
- * Where it will not go on.  Guests are told by who still is a router, because
- * what they send at once is to be treated as such.
+ * What it will not be any more.  Guests are told by who still is a router,
+ * because what they send at once is to be treated as such.
  */
 static void retire(IpvlanPort *port, const IpvlanConfig *config)
 {
@@ -182,6 +182,9 @@ static void retire(IpvlanPort *port, const IpvlanConfig *config)
 
     if (advertises(port) && !(routes && ra)) {
         answer_retire(port);
+    }
+    if (ipvlan_is_l3(port) && !routes) {
+        neigh_introduce(port);
     }
 }
 

@@ -13,6 +13,7 @@
 
 #include "../bytes.h"
 #include "../craft.h"
+#include "answer.h"
 #include "port.h"
 
 #include <netinet/in.h>
@@ -897,6 +898,36 @@ void neigh_forget(IpvlanSlave *slave)
 }
 
 /* --- other gateways, or none ---------------------------------------------- */
+
+/* Copies, because to tell of one may change what is known of others. */
+static GArray *known_ones(const NeighTable *t)
+{
+    GArray *known = g_array_new(false, false, sizeof(Neigh));
+
+    for (NeighState s = NEIGH_REACHABLE; s < NEIGH_STATES; s++) {
+        for (GList *l = t->states[s].head; l; l = l->next) {
+            const Neigh *n = l->data;
+
+            if (n->gateway) {
+                g_array_prepend_vals(known, n, 1);
+            } else {
+                g_array_append_vals(known, n, 1);
+            }
+        }
+    }
+    return known;
+}
+
+void neigh_introduce(IpvlanPort *port)
+{
+    g_autoptr(GArray) known = known_ones(&port->neigh);
+
+    for (unsigned i = 0; i < MIN(known->len, NEIGH_INTRODUCED); i++) {
+        const Neigh *n = &g_array_index(known, Neigh, i);
+
+        answer_introduce(port, &n->addr, n->mac, n->gateway);
+    }
+}
 
 /*
  * @n is a host as any other from now on.  What is for itself still waits for

@@ -32,6 +32,7 @@ typedef struct IpvlanSlave IpvlanSlave;
 #define NEIGH_WAITING_BYTES (1 << 20)           /* of one slave, for all */
 #define NEIGH_UNKNOWN_MAX   128                 /* INCOMPLETE ones of a slave */
 #define NEIGH_MAX           4096                /* of a port, and gateways */
+#define NEIGH_INTRODUCED    64                  /* at most, to guests */
 
 #define NEIGH_STATES (NEIGH_PROBE + 1)
 
@@ -68,6 +69,12 @@ void neigh_destroy(IpvlanPort *port);
 
 /* The uplink, which was busy, can send again. */
 void neigh_wake(IpvlanPort *port);
+
+/*
+ * The port will be no router any more.  Guests, to whom it has been all of its
+ * neighbours, are told where these are, gateways first.
+ */
+void neigh_introduce(IpvlanPort *port);
 
 /* Forget who is there.  What waits is dropped for @why. */
 void neigh_flush(IpvlanPort *port, DropReason why);

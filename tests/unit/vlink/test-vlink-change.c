@@ -426,6 +426,7 @@ static void test_neighbours(void)
     assert_drops(a->link, NO_NEIGHBOUR, 5);
     assert_drops(b->link, NO_NEIGHBOUR, 1);
     g_assert_cmpuint(slave_of(a)->neigh.waiting, ==, 0);
+    net_clear(&net);
 
     /* who answers now is too late, and no packet comes back to life */
     wire_receive(&net.wire, arp_reply(port_mac, hop_mac, FAR4, A4));
@@ -454,6 +455,41 @@ static void test_answers(void)
     change_mode(IPVLAN_L2);
     assert_drops(net.wire.link, NOT_ROUTED, 2);
     wire_make_room(&net.wire, NO_LIMIT);
+    stop();
+}
+
+/* Guests, to whom all have been at the port, are told where they are. */
+static void test_introduced(void)
+{
+    IpAddr gateways[] = { ip(GW4), ip(GW6) };
+
+    start(IPVLAN_L3);
+    change((IpvlanConfig) { .ra = &off });
+    net_clear(&net);
+    user_send(a, udp(port_mac, a->mac, A4, FAR4));
+    wire_receive(&net.wire, arp_reply(port_mac, hop_mac, FAR4, A4));
+    change((IpvlanConfig) { .gateways = gateways, .n_gateways = 2 });
+    user_send(a, udp(port_mac, a->mac, A4, "192.0.2.1"));
+    wire_receive(&net.wire, arp_reply(port_mac, gateway_mac, GW4, A4));
+    user_send(a, udp(port_mac, a->mac, A6, "2001:db8::1"));
+    wire_receive(&net.wire, nd_solicit(new_hop_mac, GW6, A6));
+    net_clear(&net);
+    change_mode(IPVLAN_L2_MACNAT);
+    g_assert_cmpuint(b->got->len, ==, 3);
+    for (unsigned i = 0; i < 2; i++) {
+        g_autoptr(Frame) f = user_take(b);
+
+        /* the gateways first, of which one is IPv6's, a router */
+        if (frame_get16(f, 12) == 0x0806) {
+            assert_same(frame_dup(f), arp_announce(gateway_mac, GW4));
+        } else {
+            assert_mac(frame_src(f), new_hop_mac);
+            g_assert_true(frame_checksum_ok(f));
+            g_assert_cmphex(f->data[frame_offsets(f).l4 + 4], ==, 0xa0);
+        }
+    }
+    assert_same(user_take(b), arp_announce(hop_mac, FAR4));
+    net_clear(&net);
     stop();
 }
 
@@ -1599,6 +1635,7 @@ int main(int argc, char **argv)
     g_test_add_func("/change/waiting/neighbours", test_neighbours);
     g_test_add_func("/change/waiting/answers", test_answers);
     g_test_add_func("/change/waiting/owed", test_owed);
+    g_test_add_func("/change/introduced", test_introduced);
     g_test_add_func("/change/ra", test_ra);
     g_test_add_func("/change/ra/never", test_ra_never);
     g_test_add_func("/change/gateway/moved", test_gateway_moved);
