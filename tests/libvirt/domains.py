@@ -23,7 +23,8 @@ sys.path[:0] = [str(SOURCE / 'python'), str(SOURCE / 'tests' / 'functional')]
 
 from ipvlan_guest import Card, Guest        # noqa: E402
 from ipvlan_tap import Namespace            # noqa: E402
-from libvirtd import EMULATOR, Domain, Libvirtd     # noqa: E402
+from libvirtd import (EMULATOR, Domain, Libvirtd,     # noqa: E402
+                      SystemLibvirtd)
 
 QEMU_ARG = '{http://libvirt.org/schemas/domain/qemu/1.0}arg'
 
@@ -72,9 +73,13 @@ class NoNamespace(contextlib.nullcontext):
         pass
 
 
-class LibvirtTest(unittest.TestCase):
+def can_unshare(what):
+    """Whether this machine allows a namespace of this sort."""
+    return subprocess.run(['unshare', what, 'true'],
+                          stderr=subprocess.DEVNULL).returncode == 0
 
-    daemon_class = Libvirtd
+
+class LibvirtTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
@@ -86,11 +91,26 @@ class LibvirtTest(unittest.TestCase):
         for program in 'libvirtd', 'virsh':
             if not shutil.which(program, path='/usr/sbin:/usr/bin'):
                 self.skipTest(f'there is no {program}')
+        self.daemon_class = self.choose_daemon()
         # Short, because there will be sockets in it.
         self.tmp = Path(tempfile.mkdtemp(prefix='vlink-'))
         self.addCleanup(shutil.rmtree, self.tmp)
         self.host = self.make_host()
         self.addCleanup(self.host.close)
+
+    def choose_daemon(self):
+        """A user's libvirtd; the system's where root has to be root."""
+        if os.geteuid() != 0 or can_unshare('--user'):
+            return Libvirtd
+        return self.choose_system()
+
+    def choose_system(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can run the system's libvirtd")
+        if not can_unshare('--mount'):
+            self.skipTest("root cannot make a namespace for the system's "
+                          'libvirtd')
+        return SystemLibvirtd
 
     @staticmethod
     def make_host():

@@ -5,6 +5,7 @@
 
 import json
 import os
+import pwd
 import re
 import signal
 import socket
@@ -96,8 +97,10 @@ log_outputs = "3:file:{self.log}"
         Its files stay its own.
         """
         if os.geteuid() == 0:
-            return ['unshare', '--user', '--map-user=1000',
-                    '--map-group=1000']
+            # a user that exists, or libvirtd would not start
+            nobody = pwd.getpwnam('nobody')
+            return ['unshare', '--user', f'--map-user={nobody.pw_uid}',
+                    f'--map-group={nobody.pw_gid}']
         return []
 
     # ---- the daemon ----
