@@ -286,7 +286,8 @@ class Addresses(LibvirtXmlTestCase):
         line = ("<commandline xmlns='http://libvirt.org/schemas/domain/qemu/"
                 "1.0'>{}</commandline>")
         for device, slot in (
-                ('e1000,addr=1e.0', 0x1c), ('e1000,bus=pcie.0,addr=0x1E', 0x1c),
+                ('e1000,addr=1e.0', 0x1c),
+                ('e1000,bus=pcie.0,addr=0x1E', 0x1c),
                 ('e1000,bus=rp1,addr=0x1e', 0x1e),
                 ('{"driver":"e1000","bus":"pcie.0","addr":"0x1e"}', 0x1c)):
             args = f'<arg value="-device"/><arg value=\'{device}\'/>'
