@@ -13,22 +13,28 @@
 
 /* --- wires that are made at run time ------------------------------------- */
 
-/* The netdev @id, of which @wire is the other end now. */
-static void wire_add(Rig *rig, int wire, const char *id)
+/* The netdev @id, a socket whose other end is the result. */
+static int add_dgram(QTestState *qts, const char *id)
 {
     int sv[2];
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, sv),
                     ==, 0);
+    pass_fd(qts, id, sv[1]);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'netdev_add', 'arguments': {"
+                             "  'type': 'dgram', 'id': %s,"
+                             "  'local': { 'type': 'fd', 'str': %s } } }",
+                             id, id);
+    return sv[0];
+}
+
+/* The netdev @id, of which @wire is the other end now. */
+static void wire_add(Rig *rig, int wire, const char *id)
+{
     if (rig->fd[wire] >= 0) {
         close(rig->fd[wire]);
     }
-    rig->fd[wire] = sv[0];
-    pass_fd(rig->qts, id, sv[1]);
-    qtest_qmp_assert_success(rig->qts, "{ 'execute': 'netdev_add',"
-                             "  'arguments': { 'type': 'dgram', 'id': %s,"
-                             "  'local': { 'type': 'fd', 'str': %s } } }",
-                             id, id);
+    rig->fd[wire] = add_dgram(rig->qts, id);
 }
 
 /* --- another master ------------------------------------------------------ */
@@ -456,6 +462,334 @@ static void test_busy_last_slave(void)
     rig_free(rig);
 }
 
+/* --- again and again, in any order, under traffic ------------------------- */
+
+#define HOT 2                   /* as nic_start() counts, behind n0 and n1 */
+#define CYCLES "IPVLAN_HOTPLUG_CYCLES"
+#define SLACK_KIB 1024
+
+/*
+ * "hot" is a slave of up0, on which n0 and n1 are, too, or of up1, which has no
+ * other.  "deep" is a slave of hot's, and r1 a rule of up1's.
+ */
+typedef struct Hot {
+    Rig *rig;
+    uint32_t tag;               /* of the next frame */
+    unsigned queues;
+    bool up0;                   /* hot's master */
+    bool owned;                 /* hot is there, and owns IP_C */
+    int up1;                    /* our end, -1: not there */
+    bool driven;
+    Nic nic;                    /* where it is driven */
+} Hot;
+
+static void hot_add(Hot *h, bool up0)
+{
+    g_autofree char *options = g_strdup_printf(
+        "'master': '%s', 'addr': [ '" IP_C "' ], 'rx-queue': 4, "
+        "'queues': %u%s", up0 ? "up0" : "up1", h->queues,
+        up0 ? "" : ", 'mode': 'l3s', 'ra': false");
+
+    add(h->rig->qts, "hot", options);
+    h->up0 = up0;
+    h->owned = true;
+}
+
+static void hot_add_on_up0(Hot *h)
+{
+    hot_add(h, true);
+}
+
+static void hot_add_on_up1(Hot *h)
+{
+    hot_add(h, false);
+}
+
+static void hot_del(Hot *h)
+{
+    del(h->rig->qts, "hot");
+    h->owned = false;
+}
+
+/* None of it is made, and what is there does not mind. */
+static void hot_add_fails(Hot *h)
+{
+    QTestState *qts = h->rig->qts;
+
+    add_fails(qts, "bad", "'master': 'up0', 'addr': [ '" IP_A "' ]",
+              "addr=" IP_A ": slave 'n0' owns it");
+    add_fails(qts, "bad", "'master': 'up0', 'mode': 'l3'",
+              "mode=l3 contradicts mode=l2-macnat of the slaves that 'up0' "
+              "has");
+    add_fails(qts, "bad", "'master': 'up1', 'queues': 257",
+              "queues=257: it has to be between 1 and 256");
+    add_fails(qts, "n0", "'master': 'up0'", "Duplicate ID 'n0'");
+}
+
+static void plug(Hot *h)
+{
+    g_autofree char *slot = g_strdup_printf("%d", NIC_SLOT + HOT);
+
+    qtest_qmp_device_add(h->rig->qts, "virtio-net-pci", "nic2",
+                         "{ 'netdev': 'hot', 'addr': %s, 'romfile': '',"
+                         "  'mac': '52:54:00:00:00:0c', 'mq': %i,"
+                         "  'vectors': %u }", slot, h->queues > 1,
+                         2 * h->queues + 2);
+}
+
+/*
+ * Neither on a netdev that is not there, nor on one that is in use.  QEMU frees
+ * then what it has of devices that went before.
+ */
+static void plug_fails(Hot *h)
+{
+    static const char *const netdevs[] = { "no", "n0", "up0", "up0/ipvlan" };
+    QDict *rsp = qtest_qmp(h->rig->qts, "{ 'execute': 'device_add',"
+                           "  'arguments': { 'driver': 'virtio-net-pci',"
+                           "  'netdev': %s } }",
+                           netdevs[h->tag % ARRAY_SIZE(netdevs)]);
+
+    g_assert(qdict_haskey(rsp, "error"));
+    qobject_unref(rsp);
+}
+
+/* The guest's driver does not know, and its queues are in use. */
+static void unplug(Hot *h)
+{
+    qpci_unplug_acpi_device_test(h->rig->qts, "nic2", NIC_SLOT + HOT);
+    if (h->driven) {
+        h->driven = false;
+        nic_stop(&h->nic);
+    }
+}
+
+/*
+ * A driver, which shouts where others hear it.  It does not look at what has
+ * waited for it.
+ */
+static void drive(Hot *h)
+{
+    Frame f = udp(broadcast, mac_c, IP_C, "255.255.255.255", h->tag++);
+
+    h->nic = nic_start(h->rig, HOT);
+    h->driven = true;
+    nic_send(&h->nic, f);
+    if (h->owned && h->up0) {
+        expect(h->rig, UP, with_src(f, port_mac));
+        expect(h->rig, N0, f);
+        expect(h->rig, N1, f);
+    }
+}
+
+static void up1_del(Hot *h)
+{
+    del(h->rig->qts, "up1");
+    close(h->up1);
+    h->up1 = -1;
+}
+
+static void up1_add(Hot *h)
+{
+    h->up1 = add_dgram(h->rig->qts, "up1");
+}
+
+static void deep_add(Hot *h)
+{
+    add(h->rig->qts, "deep", "'master': 'hot', 'default': true");
+}
+
+static void deep_del(Hot *h)
+{
+    del(h->rig->qts, "deep");
+}
+
+static void rule_add(Hot *h)
+{
+    qtest_qmp_assert_success(h->rig->qts, "{ 'execute': 'object-add',"
+                             "  'arguments': { 'qom-type': 'ipvlan-rule',"
+                             "  'id': 'r1', 'master': 'up1',"
+                             "  'match': 'udp', 'action': 'accept' } }");
+}
+
+static void rule_del(Hot *h)
+{
+    qtest_qmp_assert_success(h->rig->qts, "{ 'execute': 'object-del',"
+                             "  'arguments': { 'id': 'r1' } }");
+}
+
+static void hot_down(Hot *h)
+{
+    set_link(h->rig->qts, "hot", false);
+}
+
+static void hot_up(Hot *h)
+{
+    set_link(h->rig->qts, "hot", true);
+}
+
+static const struct {
+    char op;
+    void (*run)(Hot *h);
+} steps[] = {
+    { 'a', hot_add_on_up0 }, { 'A', hot_add_on_up1 }, { 'd', hot_del },
+    { 'f', hot_add_fails },
+    { 'p', plug }, { 'P', plug_fails }, { 'u', unplug }, { 'g', drive },
+    { 'x', up1_del }, { 'y', up1_add },
+    { 's', deep_add }, { 'S', deep_del },
+    { 'r', rule_add }, { 'R', rule_del },
+    { 'l', hot_down }, { 'L', hot_up },
+};
+
+/* In every order; at the end of each all is gone, and up1 is there. */
+static const char *const orders[] = {
+    "ad", "apud", "apdu", "apgud", "apgdu", "apdgu", "apupud", "apgupgud",
+    "apdaupud", "apgdaupgdu",   /* another hot, while the NIC has the first */
+    "fafpfgfdfuf", "PaPpPuPdP",
+    "aplLud", "apglLdu", "apldu",
+    "asSpud", "asdSapud",
+    "asdaSpgud",                /* deep finds its master again */
+    "Apud", "Apdu", "Apgud", "Apgdu",
+    "Axyd", "Axdy", "xyApud", "Apxyud", "Apgxyud", "Apgxudy", "Apgxduy",
+    "Apxgyud", "AsxySpud", "AsxSyd", "AsdxyASpud",
+    "rAdR", "rxRyAd", "AprdRu", "rApgudR", "AprgRud", "ArpgxyudR",
+    "ArpxgRyud", "AxrypgRdu", "ArpgdxyaudR",
+};
+
+/*
+ * All that the siblings and the outside send arrives, once and in order; and
+ * more frames come to hot, and to up1, than there is room for.
+ */
+static void traffic(Hot *h)
+{
+    Rig *rig = h->rig;
+    Frame all = with_dst(inbound(EXT_IP, h->tag), broadcast);
+    Frame lost = inbound(IP_C, h->tag);
+
+    for (int i = 0; i < 3; i++) {
+        send_frame(rig, UP, lost);
+        if (h->up1 >= 0) {
+            send(h->up1, lost.b, lost.len, MSG_DONTWAIT);
+            send(h->up1, all.b, all.len, MSG_DONTWAIT);
+        }
+    }
+    send_frame(rig, UP, all);
+    expect(rig, N0, all);
+    expect(rig, N1, all);
+    assert_connected(rig, h->tag);
+    if (h->driven) {
+        nic_push(&h->nic, 0, udp(port_mac, mac_c, IP_C, EXT_IP, h->tag));
+    }
+    h->tag += 4;
+}
+
+static void run_order(Hot *h, const char *order)
+{
+    for (const char *op = order; *op; op++) {
+        int i = 0;
+
+        while (steps[i].op != *op) {
+            g_assert_cmpint(++i, <, ARRAY_SIZE(steps));
+        }
+        steps[i].run(h);
+        traffic(h);
+    }
+}
+
+/* What QEMU has: memory of its own, without the guest's; files; names. */
+typedef struct Holding {
+    uint64_t kib;
+    unsigned fds;
+    char *clients;
+    char *devices;
+} Holding;
+
+static Holding hold(QTestState *qts)
+{
+    static const char anon[] = "RssAnon:";
+    g_autofree char *path = g_strdup_printf("/proc/%d/status",
+                                            qtest_pid(qts));
+    g_autofree char *fds = g_strdup_printf("/proc/%d/fd", qtest_pid(qts));
+    g_autofree char *text = NULL;
+    GDir *dir = g_dir_open(fds, 0, NULL);
+    Holding h = {
+        .clients = qtest_hmp(qts, "info network"),
+        .devices = qtest_hmp(qts, "info qom-tree"),
+    };
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    h.kib = g_ascii_strtoull(strstr(text, anon) + strlen(anon), NULL, 10);
+    g_assert_nonnull(dir);
+    while (g_dir_read_name(dir)) {
+        h.fds++;
+    }
+    g_dir_close(dir);
+    return h;
+}
+
+static void assert_same_holding(const Holding *before, const Holding *now)
+{
+    g_assert_cmpstr(before->clients, ==, now->clients);
+    g_assert_cmpstr(before->devices, ==, now->devices);
+    g_assert_cmpuint(before->fds, ==, now->fds);
+}
+
+static void let_go(Holding *h)
+{
+    g_free(h->clients);
+    g_free(h->devices);
+}
+
+/*
+ * Each order once with one queue and once with two.  After the first half, all
+ * that is kept for the next time has been made.
+ */
+static void test_cycles(void)
+{
+    const char *wanted = getenv(CYCLES);
+    unsigned n = wanted ? atoi(wanted) : 2 * ARRAY_SIZE(orders);
+    Rig *rig = rig_prepare("-machine pc,memory-backend=ram "
+                           "-object memory-backend-memfd,id=ram,size=128M");
+    Hot h = { .rig = rig };
+    gint64 start = g_get_monotonic_time();
+    Holding before, half, end;
+
+    rig_add_slave(rig, N0, "mac=" PORT_MAC ",addr=" IP_A);
+    rig_add_slave(rig, N1, "addr=" IP_B);
+    nic_rig_start(rig);
+    introduce(rig, N0, mac_a, IP_A);
+    introduce(rig, N1, mac_b, IP_B);
+    up1_add(&h);
+    traffic(&h);
+    before = hold(rig->qts);
+    for (unsigned i = 0; i < n; i++) {
+        if (i == n / 2) {
+            half = hold(rig->qts);
+        }
+        h.queues = 1 + i / ARRAY_SIZE(orders) % 2;
+        run_order(&h, orders[i % ARRAY_SIZE(orders)]);
+        plug_fails(&h);
+        g_assert_false(has(rig->qts, "1.master"));
+        g_assert_false(has(rig->qts, "0.slaves.2.id"));
+    }
+    end = hold(rig->qts);
+    g_test_message("%u cycles in %" PRId64 " s, %u frames to siblings and "
+                   "none lost; memory: %" PRIu64 " KiB at first, %" PRIu64
+                   " KiB after half of them, %" PRIu64 " KiB at the end; "
+                   "%u files open", n,
+                   (g_get_monotonic_time() - start) / G_USEC_PER_SEC,
+                   h.tag / 4 * 6, before.kib, half.kib, end.kib, end.fds);
+    assert_same_holding(&before, &half);
+    assert_same_holding(&before, &end);
+    g_assert_cmpuint(end.kib, <, half.kib + SLACK_KIB);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", NULL), ==, 0);
+    g_assert_cmpint(get_drops(rig->qts, "0.slaves.1", NULL), ==, 0);
+    let_go(&before);
+    let_go(&half);
+    let_go(&end);
+    close(h.up1);
+    nic_rig_free(rig);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -471,5 +805,6 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan-hotplug/master/in-use", test_in_use);
     qtest_add_func("ipvlan-hotplug/busy/replaced", test_busy_replaced);
     qtest_add_func("ipvlan-hotplug/busy/last-slave", test_busy_last_slave);
+    qtest_add_func("ipvlan-hotplug/cycles", test_cycles);
     return g_test_run();
 }
