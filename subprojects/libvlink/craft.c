@@ -120,6 +120,19 @@ void craft_advert(Craft *c, const uint8_t *dst_mac, const uint8_t *mac,
     craft_finish(c);
 }
 
+void craft_announce(Craft *c, const uint8_t *mac, const IpAddr *addr,
+                    bool router)
+{
+    static const uint8_t everybody[] = { 255, 255, 255, 255, 255, 255 };
+
+    if (addr->family == IP_V4) {
+        craft_arp(c, everybody, ARP_REQUEST, mac, addr, NULL, addr);
+    } else {
+        craft_advert(c, craft_all_nodes_mac, mac, &craft_all_nodes, addr,
+                     NA_OVERRIDE | (router ? NA_ROUTER : 0));
+    }
+}
+
 void craft_solicit(Craft *c, const uint8_t *dst_mac, const uint8_t *mac,
                    const IpAddr *src, const IpAddr *dst, const IpAddr *target)
 {

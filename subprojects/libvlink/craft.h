@@ -63,6 +63,14 @@ void craft_advert(Craft *c, const uint8_t *dst_mac, const uint8_t *mac,
                   const IpAddr *dst, const IpAddr *target, uint8_t flags);
 
 /*
+ * A whole announcement to everybody that @addr is at @mac: gratuitous ARP (RFC
+ * 5227, section 3), or an unsolicited advertisement (RFC 4861, 7.2.6) of a
+ * @router.  Needs no craft_finish().
+ */
+void craft_announce(Craft *c, const uint8_t *mac, const IpAddr *addr,
+                    bool router);
+
+/*
  * A whole neighbour solicitation (RFC 4861, 4.3) of who is at @mac, to @dst at
  * @dst_mac.  Needs no craft_finish().
  */

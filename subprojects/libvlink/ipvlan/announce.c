@@ -2,30 +2,13 @@
  * Telling the uplink, unasked, where addresses are
  *
  * After a virtual machine has moved, or its uplink was replaced, neighbours
- * still look for its addresses where they were.  RFC 5227, section 3, for ARP;
- * RFC 4861, section 7.2.6, for neighbour discovery.
+ * still look for its addresses where they were.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "../craft.h"
 #include "port.h"
-
-static void make_announcement(Craft *c, const IpvlanAddr *a)
-{
-    static const uint8_t everybody[] = { 255, 255, 255, 255, 255, 255 };
-    const IpvlanSlave *slave = a->slave;
-    const IpAddr *addr = &a->prefix.addr;
-    uint8_t flags = NA_OVERRIDE | (slave->is_router ? NA_ROUTER : 0);
-
-    if (addr->family == IP_V4) {
-        craft_arp(c, everybody, ARP_REQUEST, slave->port->mac, addr, NULL,
-                  addr);
-    } else {
-        craft_advert(c, craft_all_nodes_mac, slave->port->mac,
-                     &craft_all_nodes, addr, flags);
-    }
-}
 
 /* The first one stays where it is until the uplink has taken its frame. */
 static unsigned announce_poll(Poll *poll, unsigned budget)
@@ -34,17 +17,18 @@ static unsigned announce_poll(Poll *poll, unsigned budget)
     unsigned done;
 
     for (done = 0; done < budget && port->announcing.head; done++) {
+        IpvlanAddr *a = port->announcing.head->data;
         UNINITIALIZED Craft c;
         UNINITIALIZED Packet p;
         struct iovec iov;
 
-        make_announcement(&c, port->announcing.head->data);
+        craft_announce(&c, port->mac, &a->prefix.addr, a->slave->is_router);
         craft_packet(&c, &iov, &p);
         link_trace(port->lower, LINK_EVENT_SEND, NULL, &p);
         if (link_xmit(port->lower, &p) == LINK_TX_BUSY) {
             return 0;                   /* announce_wake() */
         }
-        announce_forget(port->announcing.head->data);
+        announce_forget(a);
     }
     return done;
 }

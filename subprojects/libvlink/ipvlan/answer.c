@@ -284,15 +284,9 @@ static void to_guests(IpvlanPort *port, const Craft *c)
 void answer_introduce(IpvlanPort *port, const IpAddr *addr,
                       const uint8_t *mac, bool router)
 {
-    static const uint8_t everybody[] = { 255, 255, 255, 255, 255, 255 };
     UNINITIALIZED Craft c;
 
-    if (addr->family == IP_V4) {
-        craft_arp(&c, everybody, ARP_REQUEST, mac, addr, NULL, addr);
-    } else {
-        craft_advert(&c, craft_all_nodes_mac, mac, &craft_all_nodes, addr,
-                     NA_OVERRIDE | (router ? NA_ROUTER : 0));
-    }
+    craft_announce(&c, mac, addr, router);
     to_guests(port, &c);
 }
 

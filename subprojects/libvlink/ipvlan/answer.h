@@ -44,10 +44,7 @@ void answer_ask_guest(IpvlanSlave *slave, const IpAddr *addr);
  * as long as it is to.
  */
 void answer_advertise(void *port);
-/*
- * Tell all guests that @addr, for which the port has stood until now, is at
- * @mac: RFC 5227, section 3; RFC 4861, 7.2.6.
- */
+/* Tell all guests that @addr, which the port has stood for, is at @mac. */
 void answer_introduce(IpvlanPort *port, const IpAddr *addr,
                       const uint8_t *mac, bool router);
 /* RFC 4861, 6.2.5: guests are told that there will be no router any more. */
