@@ -65,18 +65,21 @@ static void load_addrs(IpvlanSlave *slave, GVariantIter *addrs,
     while (g_variant_iter_next(addrs, ADDR_FORMAT, &v, &origin, &age, &idle,
                                &lease)) {
         g_autoptr(GVariant) b = v;
-        IpAddr addr;
+        IpvlanAddrInfo info = {
+            .origin = origin, .learned = now - MAX(age, 0),
+            .used = now - MAX(idle, 0),
+        };
+        IpAddr *addr = &info.prefix.addr;
 
-        if (!addr_from_bytes(&addr, b)) {
+        if (!addr_from_bytes(addr, b)) {
             link_misfit(m, "'%s' has an address of %zu bytes",
                         slave->link->name, g_variant_n_children(b));
-        } else if (!ipvlan_own_again(slave, &(IpvlanAddrInfo) {
-                       .prefix = { addr, ip_bits(addr.family) },
-                       .origin = origin, .learned = now - MAX(age, 0),
-                       .used = now - MAX(idle, 0),
-                   }, lease > 0 ? now + lease : 0)) {
+            continue;
+        }
+        info.prefix.len = ip_bits(addr->family);
+        if (!ipvlan_own_again(slave, &info, lease > 0 ? now + lease : 0)) {
             link_misfit(m, "'%s' may not own %s here", slave->link->name,
-                        ip_format(&addr, text));
+                        ip_format(addr, text));
         }
     }
 }
