@@ -153,6 +153,13 @@ class IpvlanMigration(IpvlanTapTest):
         return {(s['id'], a['address']): a for s in self.port(vm)['slaves']
                 for a in s['addresses']}
 
+    @staticmethod
+    def wait_for_announcements(capture, addresses, seen=0):
+        """Each of @addresses(), in what was not @seen before."""
+        wait_for(lambda: all(any(is_announcement(frame, addr)
+                                 for frame in capture.sent[seen:])
+                             for _, addr in addresses), 'announcements')
+
     # ---- live ----
 
     def test_live(self):
@@ -174,11 +181,7 @@ class IpvlanMigration(IpvlanTapTest):
         self.migrate(here)
         gone = len(departure.sent)
         counted = self.counts(self.there)
-        # Once more than it takes for every announcement of QEMU's.
-        addrs = [address for _, address in before]
-        wait_for(lambda: all(any(is_announcement(f, addr)
-                                 for f in list(arrival.sent))
-                             for addr in addrs), 'announcements')
+        self.wait_for_announcements(arrival, before)
         for card in cards:
             card.assert_pings(HOST, count=2)
         lost, lost_bare = [ping.lost() for ping in pings]
@@ -205,6 +208,9 @@ class IpvlanMigration(IpvlanTapTest):
         self.assertEqual({m for f in arrival.sent
                           for m in hardware_addresses(f)}, {mac})
         self.assertTrue([f for f in arrival.sent if f.ethertype == RARP])
+        seen = len(arrival.sent)
+        here.cmd('announce-self', initial=10, max=10, rounds=1, step=10)
+        self.wait_for_announcements(arrival, before, seen)
         self.assertEqual(self.end(here), [])
 
     def test_flows(self):
