@@ -193,6 +193,8 @@ class IpvlanMigration(IpvlanTapTest):
 
         # It is the same port, with the same owners, and it has counted on.
         self.assertEqual(self.port(here)['mac'], mac)
+        self.assertEqual(self.hmp(here, 'info network').count(f'mac={mac},'),
+                         2)
         after = self.addresses(here)
         for key, address in before.items():
             self.assertEqual(after[key]['origin'], address['origin'], key)

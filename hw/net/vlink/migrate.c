@@ -88,21 +88,18 @@ static int vlink_post_save(void *opaque)
 
 /* --- loading ------------------------------------------------------------- */
 
-static void load_link(const char *master, GVariant *state)
+static void load_link(Link *lower, GVariant *state)
 {
-    Link *lower = vlink_find_lower(master);
     g_autoptr(GError) err = NULL;
 
-    if (!lower) {
-        warn_report("ipvlan: the incoming machine has slaves of '%s', and "
-                    "there are none here", master);
-    } else if (!link_state_load(lower, state, &err)) {
+    if (!link_state_load(lower, state, &err)) {
         warn_report("ipvlan: not all that the incoming machine knew fits "
                     "here: %s", err->message);
     }
-    if (lower) {
-        vlink_lower_arrived(lower);
+    for (GList *l = lower->uppers.head; l; l = l->next) {
+        vlink_info_changed(l->data);
     }
+    vlink_lower_arrived(lower);
 }
 
 static void load_links(GVariant *links)
@@ -113,7 +110,14 @@ static void load_links(GVariant *links)
 
     g_variant_iter_init(&iter, links);
     while (g_variant_iter_next(&iter, "(&s@a{sv})", &master, &state)) {
-        load_link(master, state);
+        Link *lower = vlink_find_lower(master);
+
+        if (lower) {
+            load_link(lower, state);
+        } else {
+            warn_report("ipvlan: the incoming machine has slaves of '%s', "
+                        "and there are none here", master);
+        }
         g_variant_unref(state);
     }
 }
