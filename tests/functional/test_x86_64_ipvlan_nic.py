@@ -779,9 +779,17 @@ class Faults(AsTapTest):
         self.assert_refused()
         self.assert_rest_goes_on()
 
-        # Its netdev can be deleted, as any other.
+        # Another one takes its place.
         self.vm.cmd('netdev_del', id='up0')
-        self.assertFalse(self.port()['link-up'])
+        wait_for(lambda: not self.slave_card.has_carrier(), 'no carrier')
+        self.host.run('ip tuntap add dev tap2 mode tap vnet_hdr')
+        self.host.run(f'ip link set tap2 master {self.slave_card.bridge} up')
+        self.vm.cmd('netdev_add', type='tap', id='up0', ifname='tap2',
+                    script='no', downscript='no')
+        wait_for(self.slave_card.has_carrier, 'a carrier')
+        self.slave_card.wait_for(f'ping -q -c 1 -W 1 {HOST}')
+        self.sibling.assert_pings(HOST)
+        self.assert_rest_goes_on()
         self.vm.shutdown()
         for name in 'up0', 't0':
             self.assertIn(f"netdev '{name}': the host has deleted its tap",
