@@ -108,6 +108,9 @@ typedef struct LinkUserOps {
     void (*wake)(void *opaque);
     /* The link went up or down: link_is_up() tells. */
     void (*link_state)(void *opaque);
+    /* As LinkOps has them, of what the user knows; see state.h. */
+    void (*save)(void *opaque, GVariantBuilder *out);
+    void (*load)(void *opaque, GVariant *state);
     /* Wants frames that a handler marked RX_HANDLER_EXACT, too. */
     bool exact;
 } LinkUserOps;

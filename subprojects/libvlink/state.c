@@ -91,6 +91,9 @@ static GVariant *save_link(const Link *link)
     if (link->ops->save) {
         link->ops->save(link, &state);
     }
+    if (link->user && link->user->save) {
+        link->user->save(link->user_opaque, &state);
+    }
     return g_variant_new("(ssa{sv})", link->name, link->ops->kind, &state);
 }
 
@@ -111,6 +114,9 @@ static void load_link(Link *lower, const char *name, const char *kind,
     load_stats(&link->stats, state);
     if (link->ops->load) {
         link->ops->load(link, state, m);
+    }
+    if (link->user && link->user->load) {
+        link->user->load(link->user_opaque, state);
     }
 }
 

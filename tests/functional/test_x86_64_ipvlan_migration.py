@@ -92,7 +92,7 @@ class IpvlanMigration(IpvlanTapTest):
 
     def incoming(self, name='here', **options):
         """A machine that waits for another one to come."""
-        self.socket = self.socket_dir().name + '/migration'
+        self.socket = f'{self.socket_dir().name}/{name}'
         options['args'] = (*options.get('args', ()),
                            '-incoming', f'unix:{self.socket}')
         vm = self.new_machine(name, **options)
@@ -340,6 +340,31 @@ class IpvlanMigration(IpvlanTapTest):
         card.assert_pings(HOST)
         card.assert_pings(sibling.addr)
         self.assertEqual(self.end(vm), [])
+
+    def test_master_down(self):
+        """The guest's link is what the master's is, wherever it is."""
+        here = self.incoming(bare=False)
+        card, sibling = self.boot_there(bare=False)
+        self.there.cmd('set_link', name='up0', up=False)
+        self.there.cmd('set_link', name='n1', up=False)
+        for one in card, sibling:
+            wait_for(lambda: not one.has_carrier(), 'the link to go down')
+        self.migrate(here)
+        # what the host has said of one card still holds
+        wait_for(card.has_carrier, 'the link to come up')
+        self.assertFalse(sibling.has_carrier())
+        card.assert_pings(HOST)
+
+        # and to where there is no uplink
+        self.end(self.there)
+        self.there = here
+        there = self.incoming('there', bare=False)
+        there.cmd('set_link', name='up0', up=False)
+        self.migrate(there)
+        wait_for(lambda: not card.has_carrier(), 'the link to go down')
+        there.cmd('set_link', name='up0', up=True)
+        wait_for(card.has_carrier, 'the link to come up')
+        card.assert_pings(HOST)
 
     def test_cut(self):
         """Nobody takes the machine, or not all of it: it goes on here."""

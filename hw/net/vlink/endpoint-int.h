@@ -44,6 +44,7 @@ struct VlinkEndpoint {
     /* upper only */
     QEMUBH *state_bh;
     bool took_down;             /* we took the NIC's link down */
+    bool held_down;             /* somebody else did, where it comes from */
     RxFilterInfo *filter;       /* the NIC's, until filter_bh runs */
     QEMUBH *filter_bh;
     QEMUBH *queues_bh;          /* the guest uses other queues */
@@ -142,6 +143,9 @@ Link *vlink_link_of(NetClientState *nc);
 /* The netdev that is @link's user; @peers of its queues, or NULL. */
 void vlink_upper_new(VlinkDriver *driver, const VlinkOptions *opts,
                      NetClientState **peers, unsigned n, Link *link);
+
+/* It has come with the machine, from elsewhere, and that runs now. */
+void vlink_upper_arrived(VlinkEndpoint *ep);
 
 /* The master's state may have changed: so may that of the slave's NIC. */
 void vlink_upper_update(VlinkEndpoint *ep);

@@ -91,13 +91,21 @@ static void lower_announce(Link *lower)
     }
 }
 
+static void lower_arrived(VlinkEndpoint *ep)
+{
+    ep->arrived = false;
+    for (GList *l = ep->link->uppers.head; l; l = l->next) {
+        vlink_upper_arrived(link_user_opaque(l->data));
+    }
+    lower_announce(ep->link);
+}
+
 static void lower_vm_changed(void *opaque, bool running, RunState state)
 {
     VlinkEndpoint *ep = opaque;
 
     if (running && ep->arrived) {
-        ep->arrived = false;
-        lower_announce(ep->link);
+        lower_arrived(ep);
     }
     if (running) {
         lower_resume(ep->link);

@@ -314,6 +314,37 @@ static void upper_status_changed(NetClientState *nc)
     }
 }
 
+/*
+ * The state of the NIC's link comes with the NIC, and whose doing that is with
+ * us.  While they come, the master here has a state of its own: it counts once
+ * the machine runs.
+ */
+static void upper_save(void *opaque, GVariantBuilder *out)
+{
+    VlinkEndpoint *ep = opaque;
+    bool held = vlink_peer_is_nic(ep) && !ep->took_down &&
+                ep->queues[0]->nc.peer->link_down;
+
+    g_variant_builder_add(out, "{sv}", "held-down",
+                          g_variant_new_boolean(held));
+}
+
+static void upper_load(void *opaque, GVariant *state)
+{
+    VlinkEndpoint *ep = opaque;
+    gboolean held = false;
+
+    g_variant_lookup(state, "held-down", "b", &held);
+    ep->held_down = held;
+}
+
+void vlink_upper_arrived(VlinkEndpoint *ep)
+{
+    ep->took_down = vlink_peer_is_nic(ep) && !ep->held_down &&
+                    ep->queues[0]->nc.peer->link_down;
+    vlink_upper_update(ep);
+}
+
 /* --- the end ------------------------------------------------------------- */
 
 /*
@@ -399,6 +430,8 @@ static const LinkUserOps upper_user_ops = {
     .address = upper_address,
     .wake = upper_wake,
     .link_state = upper_link_state,
+    .save = upper_save,
+    .load = upper_load,
 };
 
 Link *vlink_link_of(NetClientState *nc)
