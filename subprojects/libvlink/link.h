@@ -194,7 +194,7 @@ static inline void *link_user_opaque(const Link *link)
     return link->user_opaque;
 }
 
-/* Frames that may wait for the user in each of its queues; those that do stay */
+/* Frames that may wait for the user in each of its queues; who does stays. */
 void link_set_rx_queue(Link *link, unsigned packets);
 
 /* Frames that wait for the user, in all of its queues. */

@@ -314,7 +314,7 @@ void turn_wake(Link *lower)
     }
 }
 
-/* --- where the loop is what is scarce ------------------------------------- */
+/* --- where the loop is what is scarce ------------------------------------ */
 
 /*
  * A sender's backlog, in a NIC's ring or a socket, reaches us in portions, one

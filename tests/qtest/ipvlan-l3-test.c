@@ -17,7 +17,7 @@
 #include "qobject/qjson.h"
 #include "ipvlan-rig.h"
 
-/* --- what can be asked ---------------------------------------------------- */
+/* --- what can be asked --------------------------------------------------- */
 
 static const char *const l3_keys[] = {
     "0.mtu", "0.ra", "0.proxy-arp",
@@ -158,7 +158,7 @@ static void test_info(void)
     rig_free(rig);
 }
 
-/* --- the MTU of a tap ----------------------------------------------------- */
+/* --- the MTU of a tap ---------------------------------------------------- */
 
 /* A tap with @mtu here, whose name is chosen where @ifr has none; -1: no. */
 static int make_tap(struct ifreq *ifr, int mtu)
@@ -305,7 +305,7 @@ static void test_tap_elsewhere(void)
     close(here);
 }
 
-/* --- rules ---------------------------------------------------------------- */
+/* --- rules --------------------------------------------------------------- */
 
 static QDict *rule_request(QTestState *qts, const char *id,
                            const char *options)
@@ -676,7 +676,7 @@ static void test_rule_help(void)
     g_assert_nonnull(strstr(out, "\n  ipvlan-rule\n"));
 }
 
-/* --- guards --------------------------------------------------------------- */
+/* --- guards -------------------------------------------------------------- */
 
 static void expect_event(Rig *rig, const char *reason, const char *address,
                          int64_t packets)
@@ -832,7 +832,7 @@ static void test_guard_nic(void)
     nic_rig_free(rig);
 }
 
-/* --- where frames go ------------------------------------------------------ */
+/* --- where frames go ----------------------------------------------------- */
 
 #define GATEWAY "10.0.0.254"
 #define V6_A "2001:db8::a"
@@ -1201,7 +1201,7 @@ static void test_random(const void *mode)
     rig_free(rig);
 }
 
-/* --- the filter ----------------------------------------------------------- */
+/* --- the filter ---------------------------------------------------------- */
 
 /* What answers @f's sender: addresses and ports the other way round. */
 static Frame answer_to(Frame f, const uint8_t *dst, const uint8_t *src)

@@ -9,7 +9,7 @@
 #include "qemu/bswap.h"
 #include "ipvlan-rig.h"
 
-/* --- frames in pieces ----------------------------------------------------- */
+/* --- frames in pieces ---------------------------------------------------- */
 
 #define PIECES_MAX 61440
 
@@ -195,7 +195,7 @@ static void test_pieces_no_room(void)
     nic_rig_free(rig);
 }
 
-/* --- what guests leave to others to do ------------------------------------ */
+/* --- what guests leave to others to do ----------------------------------- */
 
 #define IP6_A "2001:db8::a"
 #define IP6_B "2001:db8::b"
@@ -359,7 +359,7 @@ static Big *big_of(const Sort *sort, bool to_sibling)
     return big_new(sort, payload, to_sibling);
 }
 
-/* --- what becomes of them ------------------------------------------------- */
+/* --- what becomes of them ------------------------------------------------ */
 
 static void check_ip(const Big *big, int n, const uint8_t *b, size_t len)
 {
@@ -734,7 +734,7 @@ static void test_data_valid(void)
     nic_rig_free(rig);
 }
 
-/* --- hostile headers ------------------------------------------------------ */
+/* --- hostile headers ----------------------------------------------------- */
 
 typedef struct Lie {
     const char *name;
@@ -904,7 +904,7 @@ static void test_random_headers(void)
     nic_rig_free(rig);
 }
 
-/* --- several queues ------------------------------------------------------- */
+/* --- several queues ------------------------------------------------------ */
 
 #define FLOWS 64
 #define MQ "mq=on,vectors=10"

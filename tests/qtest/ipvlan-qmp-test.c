@@ -72,7 +72,7 @@ static void address(Rig *rig, const char *verb, const char *slave,
     ok(rig, command, arguments);
 }
 
-/* --- errors --------------------------------------------------------------- */
+/* --- errors -------------------------------------------------------------- */
 
 typedef struct Wrong {
     const char *command;        /* behind "ipvlan-" */
@@ -226,7 +226,7 @@ static void test_learn(void)
     rig_free(rig);
 }
 
-/* --- addresses ------------------------------------------------------------ */
+/* --- addresses ----------------------------------------------------------- */
 
 static void test_address(void)
 {
@@ -287,7 +287,7 @@ static void test_address_learned(void)
     rig_free(rig);
 }
 
-/* --- slaves --------------------------------------------------------------- */
+/* --- slaves -------------------------------------------------------------- */
 
 static double get_share(Rig *rig, const char *key)
 {
@@ -381,7 +381,7 @@ static void test_slave_guard(void)
     rig_free(rig);
 }
 
-/* --- ports ---------------------------------------------------------------- */
+/* --- ports --------------------------------------------------------------- */
 
 static Rig *rig_of_two(const char *port)
 {
@@ -607,7 +607,7 @@ static void test_ra(void)
     rig_free(rig);
 }
 
-/* --- events --------------------------------------------------------------- */
+/* --- events -------------------------------------------------------------- */
 
 /* Those of addresses that have come, in order. */
 static GQueue events = G_QUEUE_INIT;

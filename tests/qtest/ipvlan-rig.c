@@ -251,7 +251,7 @@ int64_t get_drops(QTestState *qts, const char *who, const char *reason)
     return sum;
 }
 
-/* --- a QEMU with an uplink and guests on sockets -------------------------- */
+/* --- a QEMU with an uplink and guests on sockets ------------------------- */
 
 int run_qemu(const char *args, char **out, char **err)
 {
@@ -546,7 +546,7 @@ Frame inbound(const char *ip, uint32_t tag)
     return udp(port_mac, ext_mac, EXT_IP, ip, tag);
 }
 
-/* --- NICs ----------------------------------------------------------------- */
+/* --- NICs ---------------------------------------------------------------- */
 
 #define NIC_BUF 2048
 #define ETH_MIN 60

@@ -92,7 +92,7 @@ void assert_str(QTestState *qts, const char *key, const char *expected);
 /* Of what "0" or "0.slaves.1" has dropped; NULL @reason: the sum. */
 int64_t get_drops(QTestState *qts, const char *who, const char *reason);
 
-/* --- a QEMU with an uplink and guests on sockets -------------------------- */
+/* --- a QEMU with an uplink and guests on sockets ------------------------- */
 
 enum { UP, N0, N1, N2, N_WIRES };
 
@@ -154,7 +154,7 @@ void set_link(QTestState *qts, const char *name, bool up);
 /* Give QEMU @fd under the name @name; it is QEMU's alone from now on. */
 void pass_fd(QTestState *qts, const char *name, int fd);
 
-/* --- NICs ----------------------------------------------------------------- */
+/* --- NICs ---------------------------------------------------------------- */
 
 #define NIC_SLOT 4              /* of the first one */
 #define NIC_QUEUES 4

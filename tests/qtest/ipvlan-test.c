@@ -729,7 +729,7 @@ static void test_l2_foreign_mac(void)
     g_assert_null(strstr(found + 1, "warning:"));
 }
 
-/* --- the port's default MAC ----------------------------------------------- */
+/* --- the port's default MAC ---------------------------------------------- */
 
 static char *default_mac(const char *args, const char *master)
 {
@@ -774,7 +774,7 @@ static void test_default_mac(void)
     }
 }
 
-/* --- life and death ------------------------------------------------------- */
+/* --- life and death ------------------------------------------------------ */
 
 static void assert_empty(QTestState *qts)
 {
@@ -967,7 +967,7 @@ out:
     }
 }
 
-/* --- NICs ----------------------------------------------------------------- */
+/* --- NICs ---------------------------------------------------------------- */
 
 /* A NIC tells its MAC, so a guest that is quiet is found and can talk. */
 static void test_nic_frames(void)
@@ -1112,7 +1112,7 @@ static void test_nic_hotplug(void)
     nic_rig_free(rig);
 }
 
-/* --- set_link ------------------------------------------------------------- */
+/* --- set_link ------------------------------------------------------------ */
 
 typedef struct LinkStep {
     const char *name;           /* of the master, the slave or the NIC */
@@ -1205,7 +1205,7 @@ static void test_link(const void *data)
     nic_rig_free(rig);
 }
 
-/* --- busy ends ------------------------------------------------------------ */
+/* --- busy ends ----------------------------------------------------------- */
 
 #define BURST 40
 
@@ -1425,7 +1425,7 @@ static void test_flood(void)
     rig_free(rig);
 }
 
-/* --- a NIC's filter ------------------------------------------------------- */
+/* --- a NIC's filter ------------------------------------------------------ */
 
 static void test_filter(void)
 {
@@ -1481,7 +1481,7 @@ static void test_filter(void)
     nic_rig_free(rig);
 }
 
-/* --- groups --------------------------------------------------------------- */
+/* --- groups -------------------------------------------------------------- */
 
 #define GROUP "239.1.2.3"
 
@@ -1546,7 +1546,7 @@ static void test_groups(void)
     rig_free(rig);
 }
 
-/* --- what can be asked ---------------------------------------------------- */
+/* --- what can be asked --------------------------------------------------- */
 
 static void test_counters(void)
 {
@@ -1877,7 +1877,7 @@ static void test_nested(void)
     rig_free(rig);
 }
 
-/* --- hostile frames ------------------------------------------------------- */
+/* --- hostile frames ------------------------------------------------------ */
 
 typedef enum Base { UDP4, ARP4, ND6 } Base;
 

@@ -11,7 +11,7 @@
 #include "libvlink/ipvlan/ipvlan.h"
 #include "qapi/qapi-types-net.h"
 
-/* --- ipvlan-parse.c: false, and @errp names option and value --------------- */
+/* --- ipvlan-parse.c: false, and @errp names option and value ------------- */
 
 bool ipvlan_parse_prefix(const char *option, const char *text,
                          IpPrefix *prefix, Error **errp);
@@ -27,10 +27,7 @@ bool ipvlan_check_rate(const char *option, uint64_t bps, Error **errp);
 /* @limited: there is a rate that may be exceeded. */
 bool ipvlan_check_burst(uint64_t burst, bool limited, Error **errp);
 
-/*
- * --- ipvlan-rule.c: a rule is an object of its own, and outlives the port that
- * it is for ----------------------------------------------------------------
- */
+/* --- ipvlan-rule.c: rules are objects, and outlive ports ------------------ */
 
 /*
  * May @master, where it has no port yet, get one in @mode?  NULL: the default.

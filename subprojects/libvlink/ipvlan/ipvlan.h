@@ -159,7 +159,7 @@ void ipvlan_foreach_group(const Link *link,
                           void (*fn)(const IpAddr *group, void *opaque),
                           void *opaque);
 
-/* --- changes at run time, from outside of the data path ------------------- */
+/* --- changes at run time, from outside of the data path ------------------ */
 
 /*
  * Own @prefix for good, also one that @link has learned.  -EEXIST where
@@ -188,7 +188,7 @@ void ipvlan_set_guard(Link *link, IpvlanGuard guard);
  */
 int ipvlan_port_change(Link *lower, const IpvlanConfig *config, GError **err);
 
-/* --- neighbours on the uplink, in l3 and l3s ------------------------------ */
+/* --- neighbours on the uplink, in l3 and l3s ----------------------------- */
 
 /* As RFC 4861, section 7.3.2, names them; ARP's entries have them, too. */
 typedef enum NeighState {

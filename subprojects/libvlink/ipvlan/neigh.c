@@ -897,7 +897,7 @@ void neigh_forget(IpvlanSlave *slave)
     }
 }
 
-/* --- other gateways, or none ---------------------------------------------- */
+/* --- other gateways, or none --------------------------------------------- */
 
 /* Copies, because to tell of one may change what is known of others. */
 static GArray *known_ones(const NeighTable *t)

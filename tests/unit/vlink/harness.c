@@ -9,7 +9,7 @@
 const uint8_t port_mac[] = { 0x02, 0xaa, 0xbb, 0xcc, 0xdd, 0x01 };
 const uint8_t gateway_mac[] = { 0x52, 0x55, 0x0a, 0x00, 0x00, 0xfe };
 
-/* --- the clock ------------------------------------------------------------ */
+/* --- the clock ----------------------------------------------------------- */
 
 struct LinkWork {
     void (*fn)(void *opaque);
@@ -107,7 +107,7 @@ void clock_run_until(int64_t when)
     now_ns = when;
 }
 
-/* --- traces and randomness ------------------------------------------------ */
+/* --- traces and randomness ----------------------------------------------- */
 
 static GArray *traces;
 void (*trace_hook)(const LinkTrace *t);
@@ -173,7 +173,7 @@ const LinkPlatform test_platform = {
     .trace = test_trace,
 };
 
-/* --- the wire ------------------------------------------------------------- */
+/* --- the wire ------------------------------------------------------------ */
 
 static int wire_newlink(Link *link, const void *config, GError **err)
 {
@@ -275,7 +275,7 @@ void wire_make_room(Wire *w, unsigned n)
     link_wake(w->link);
 }
 
-/* --- the user ------------------------------------------------------------- */
+/* --- the user ------------------------------------------------------------ */
 
 static LinkTx user_deliver(void *opaque, const Packet *p)
 {
@@ -402,7 +402,7 @@ void user_close_queue(User *u, unsigned queue)
     u->busy_queues |= 1u << queue;
 }
 
-/* --- a port with slaves --------------------------------------------------- */
+/* --- a port with slaves -------------------------------------------------- */
 
 void net_init(Net *net, IpvlanMode mode, IpvlanFlag flag)
 {

@@ -11,7 +11,7 @@
 #include "libvlink/link.h"
 #include "frame.h"
 
-/* --- the platform: nothing happens but by the test ------------------------ */
+/* --- the platform: nothing happens but by the test ----------------------- */
 
 extern const LinkPlatform test_platform;
 
@@ -54,7 +54,7 @@ void trace_reset(void);
 /* Called with each of them, while it is set. */
 extern void (*trace_hook)(const LinkTrace *t);
 
-/* --- a wire: the root link ------------------------------------------------ */
+/* --- a wire: the root link ----------------------------------------------- */
 
 #define NO_LIMIT UINT_MAX
 
@@ -75,7 +75,7 @@ Frame *wire_take(Wire *w);
 /* @n frames may go out, and whoever waits is told. */
 void wire_make_room(Wire *w, unsigned n);
 
-/* --- a user: a guest, mostly ---------------------------------------------- */
+/* --- a user: a guest, mostly --------------------------------------------- */
 
 typedef struct User {
     Link *link;
@@ -108,7 +108,7 @@ void user_make_room(User *u, unsigned n);
 void user_open_queue(User *u, unsigned queue);
 void user_close_queue(User *u, unsigned queue);
 
-/* --- a port with slaves --------------------------------------------------- */
+/* --- a port with slaves -------------------------------------------------- */
 
 #define NET_USERS 8
 

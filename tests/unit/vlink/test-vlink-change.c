@@ -104,7 +104,7 @@ static void change_mode(IpvlanMode mode)
     g_assert_cmpint(port()->mode, ==, mode);
 }
 
-/* --- all that can be seen -------------------------------------------------- */
+/* --- all that can be seen ------------------------------------------------ */
 
 static void dump_addr(const IpvlanAddrInfo *info, void *opaque)
 {
@@ -185,7 +185,7 @@ static void assert_refused(IpvlanConfig config, const char *message)
     g_assert_cmpstr(before, ==, after);
 }
 
-/* --- traffic as each mode has it ------------------------------------------- */
+/* --- traffic as each mode has it ----------------------------------------- */
 
 /* Where a guest sends what is for @mac, in l2; in l3 to its router. */
 static const uint8_t *via(const uint8_t *mac)
@@ -279,7 +279,7 @@ static void traffic(void)
     net_assert_quiet(&net);
 }
 
-/* --- modes ----------------------------------------------------------------- */
+/* --- modes --------------------------------------------------------------- */
 
 /* There and back again, twice, and a day for timers that were left behind. */
 static void test_modes(gconstpointer data)
@@ -364,7 +364,7 @@ static void test_flag(void)
     stop();
 }
 
-/* --- what waits ------------------------------------------------------------ */
+/* --- what waits ---------------------------------------------------------- */
 
 static void test_backlog(void)
 {
@@ -509,7 +509,7 @@ static void test_owed(void)
     stop();
 }
 
-/* --- router advertisements -------------------------------------------------- */
+/* --- router advertisements ----------------------------------------------- */
 
 /* The lifetime in the one that @u got, and nothing else. */
 static unsigned take_ra(User *u, unsigned mtu)
@@ -587,7 +587,7 @@ static void test_ra_never(void)
     stop();
 }
 
-/* --- gateways --------------------------------------------------------------- */
+/* --- gateways ------------------------------------------------------------ */
 
 static bool is_gateway(const char *addr)
 {
@@ -716,7 +716,7 @@ static void test_gateway_busy(void)
     stop();
 }
 
-/* --- l3s: rules, flows ------------------------------------------------------ */
+/* --- l3s: rules, flows --------------------------------------------------- */
 
 static void test_rules(void)
 {
@@ -792,7 +792,7 @@ static void test_flows_timer(void)
     }
 }
 
-/* --- what slaves choose ------------------------------------------------------ */
+/* --- what slaves choose -------------------------------------------------- */
 
 static void assert_chosen(const User *u, IpvlanLearn learn, IpvlanGuard guard)
 {
@@ -916,7 +916,7 @@ static void test_groups(void)
     stop();
 }
 
-/* --- MACs -------------------------------------------------------------------- */
+/* --- MACs ---------------------------------------------------------------- */
 
 /* Two guests with one MAC: the heir of the one must not be found in l2. */
 static void test_same_mac(void)
@@ -994,7 +994,7 @@ static void test_pinned(void)
     stop();
 }
 
-/* --- guards at run time ------------------------------------------------------- */
+/* --- guards at run time -------------------------------------------------- */
 
 static void test_guard(void)
 {
@@ -1042,7 +1042,7 @@ static void test_guard(void)
     stop();
 }
 
-/* --- addresses ---------------------------------------------------------------- */
+/* --- addresses ----------------------------------------------------------- */
 
 static void assert_add_fails(User *u, const char *addr, int ret,
                              const char *message)
@@ -1114,7 +1114,7 @@ static void test_addr(void)
     stop();
 }
 
-/* --- telling ------------------------------------------------------------------ */
+/* --- telling ------------------------------------------------------------- */
 
 static unsigned told[LINK_EVENT_GUARD + 1];
 
@@ -1182,7 +1182,7 @@ static void test_told(void)
     stop();
 }
 
-/* --- refused ------------------------------------------------------------------- */
+/* --- refused ------------------------------------------------------------- */
 
 typedef struct Bad {
     IpvlanMode mode;            /* that the port is in */
@@ -1247,7 +1247,7 @@ static void test_no_port(void)
     wire_fini(&w);
 }
 
-/* --- whatever happens ------------------------------------------------------------ */
+/* --- whatever happens ---------------------------------------------------- */
 
 #define STORM_STEPS 150000
 #define STORM_IPS 6             /* of three slaves, and three others */

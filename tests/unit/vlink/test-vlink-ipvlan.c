@@ -57,7 +57,7 @@ static Frame *outside(Frame *f)
     return frame_set_mac_src(f, port_mac);
 }
 
-/* --- sending -------------------------------------------------------------- */
+/* --- sending ------------------------------------------------------------- */
 
 static void check_sent_sibling(Trio *t, const Case *c, Frame *f)
 {
@@ -282,7 +282,7 @@ static void test_send_spoofed(const void *opaque)
     trio_fini(&t);
 }
 
-/* --- receiving ------------------------------------------------------------ */
+/* --- receiving ----------------------------------------------------------- */
 
 static void test_receive_owned(const void *opaque)
 {
@@ -482,7 +482,7 @@ static void test_receive_not_for_us(const void *opaque)
     trio_fini(&t);
 }
 
-/* --- addresses ------------------------------------------------------------ */
+/* --- addresses ----------------------------------------------------------- */
 
 /* Two prefixes and an address in them: the longest match gets it. */
 static void test_prefix(const void *opaque)
@@ -634,7 +634,7 @@ static void test_dhcp_sibling(const void *opaque)
     net_fini(&net);
 }
 
-/* --- the busy uplink ------------------------------------------------------ */
+/* --- the busy uplink ----------------------------------------------------- */
 
 static void test_busy_unicast(const void *opaque)
 {
@@ -743,7 +743,7 @@ static void test_slow_receiver(void)
     trio_fini(&t);
 }
 
-/* --- life and death ------------------------------------------------------- */
+/* --- life and death ------------------------------------------------------ */
 
 static void test_delete_queued(void)
 {
@@ -847,7 +847,7 @@ static void test_default_goes(void)
     net_fini(&net);
 }
 
-/* --- what newlink refuses ------------------------------------------------- */
+/* --- what newlink refuses ------------------------------------------------ */
 
 /* Refused with a sentence that has all of @words, and nothing is left. */
 static void check_refused(Net *net, IpvlanConfig config, int code,
@@ -1035,7 +1035,7 @@ static void test_nested(void)
     g_assert_cmpuint(clock_works(), ==, 0);
 }
 
-/* --- all cases ------------------------------------------------------------ */
+/* --- all cases ----------------------------------------------------------- */
 
 static const struct {
     const char *name;

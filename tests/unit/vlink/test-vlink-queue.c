@@ -74,7 +74,7 @@ static void assert_flows(GPtrArray *got, unsigned flows, unsigned n)
     }
 }
 
-/* --- towards a user ------------------------------------------------------- */
+/* --- towards a user ------------------------------------------------------ */
 
 static void test_spread(void)
 {
@@ -151,7 +151,7 @@ static void test_one_full(void)
     net_fini(&net);
 }
 
-/* --- full: what comes in is better left where it is ----------------------- */
+/* --- full: what comes in is better left where it is ---------------------- */
 
 static void fill(Net *net, User *u, unsigned flow, unsigned n)
 {
@@ -441,7 +441,7 @@ static void test_steer_again(void)
     net_fini(&net);
 }
 
-/* --- towards the wire ----------------------------------------------------- */
+/* --- towards the wire ---------------------------------------------------- */
 
 typedef struct Pair {
     Net net;

@@ -18,7 +18,7 @@ static const unsigned any[] = { 64, 1514, 65000, 300, 9014, 64, 65549 };
 
 static const uint8_t far_mac[] = { 0x52, 0x54, 0, 0, 0, 0xf };
 
-/* --- the bucket ----------------------------------------------------------- */
+/* --- the bucket ---------------------------------------------------------- */
 
 /* Nothing is lost in how often it is looked at, and nothing overflows. */
 static void check_bucket(uint64_t rate, uint32_t burst, uint32_t frame,
@@ -89,7 +89,7 @@ static void test_bucket_default(void)
     g_assert_cmpuint(bucket_default_burst(LINK_RATE_MAX), ==, LINK_BURST_MAX);
 }
 
-/* --- sending -------------------------------------------------------------- */
+/* --- sending ------------------------------------------------------------- */
 
 /* Ten seconds at @bps; what was sent, counted from when the burst is over. */
 static void check_tx_rate(uint64_t bps, uint32_t burst, const unsigned *lens,
@@ -272,7 +272,7 @@ static void test_tx_urgent(void)
     net_fini(&net);
 }
 
-/* --- receiving ------------------------------------------------------------ */
+/* --- receiving ----------------------------------------------------------- */
 
 static Frame *data(unsigned flow, unsigned len)
 {
@@ -385,7 +385,7 @@ static void test_rx_change(void)
     rx_end(&net);
 }
 
-/* --- urgent ones ---------------------------------------------------------- */
+/* --- urgent ones --------------------------------------------------------- */
 
 /* Before all that waits, in their order, in a queue that is short. */
 static void test_rx_urgent(void)
@@ -437,7 +437,7 @@ static void test_rx_urgent_bounded(void)
     rx_end(&net);
 }
 
-/* --- CoDel ---------------------------------------------------------------- */
+/* --- CoDel --------------------------------------------------------------- */
 
 /* Nothing within an interval, then at 1, 1 + 1/sqrt 2, ... intervals. */
 static void test_codel_law(void)
