@@ -453,6 +453,9 @@ static void test_mode(void)
     assert_str(rig->qts, "0.policy", "accept");
     works_as_l3(rig, 3, false);
     port_set(rig, "'mode': 'l2-macnat'");
+    /* to whom it was at the port until now */
+    expect(rig, N0, announcement(ext_mac, EXT_IP));
+    expect(rig, N1, announcement(ext_mac, EXT_IP));
     g_assert_false(has(rig->qts, "0.neighbours"));
     g_assert_false(has(rig->qts, "0.mtu"));
     works_as_l2(rig, 4);
