@@ -194,6 +194,16 @@ static void assert_tap_mtu(int fd, const char *options, int64_t expected)
     qtest_quit(qts);
 }
 
+static void set_port(QTestState *qts, const char *options)
+{
+    g_autofree char *json = g_strdup_printf("{ 'master': 'up0', %s }",
+                                            options);
+
+    qtest_qmp_assert_success(qts, "{ 'execute': 'ipvlan-port-set',"
+                             "  'arguments': %p }",
+                             qobject_from_json(json, &error_abort));
+}
+
 static void test_tap_mtu(void)
 {
     struct ifreq ifr = { 0 };
@@ -213,6 +223,14 @@ static void test_tap_mtu(void)
                       "-netdev ipvlan,id=n0,master=up0 "
                       "-netdev hubport,id=up1,hubid=1", fd);
     g_assert_false(has(qts, "0.mtu"));
+    /* but to those that begin to */
+    set_port(qts, "'mode': 'l3s'");
+    g_assert_cmpint(get_int(qts, "0.mtu"), ==, 1400);
+    set_port(qts, "'mode': 'l2'");
+    set_port(qts, "'mode': 'l3', 'mtu': 1300");
+    g_assert_cmpint(get_int(qts, "0.mtu"), ==, 1300);
+    set_port(qts, "'mode': 'l3s'");
+    g_assert_cmpint(get_int(qts, "0.mtu"), ==, 1300);
     del(qts, "n0");
     add(qts, "n0", "'master': 'up0', 'mode': 'l3', 'mtu': 1500");
     add(qts, "n1", "'master': 'up0', 'mode': 'l3'");
