@@ -394,16 +394,30 @@ class IpvlanUser(IpvlanTest):
         ping_all(cards)
 
     def test_delete_master(self):
-        """Guests whose master is deleted see their link go down."""
+        """Guests whose master goes and comes see their link do the same."""
         cards = self.launch(['', ''])
         for card in cards:
             card.lease()
+        ping_all(cards)
 
+        owned = [self.owned('n0'), self.owned('n1')]
         self.vm.cmd('netdev_del', id='up0')
         for card in cards:
             wait_for(lambda: not card.has_carrier(), 'no carrier')
         self.assertFalse(self.port()['link-up'])
         cards[0].assert_no_ping(cards[1].addr)
+
+        self.vm.cmd('netdev_add', type='user', id='up0')
+        for card in cards:
+            wait_for(card.has_carrier, 'a carrier')
+        for name, before in zip(('n0', 'n1'), owned):
+            self.assertLessEqual(before.items(), self.owned(name).items())
+        ping_all(cards)
+        for card in cards:
+            card.assert_pings(HOST)
+            card.lease()
+
+        self.vm.cmd('netdev_del', id='up0')
         self.vm.cmd('netdev_del', id='n1')
         self.vm.cmd('netdev_del', id='n0')
         self.assertEqual(self.vm.cmd('query-ipvlan'), [])
