@@ -5,6 +5,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <poll.h>
+#include <sys/un.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -139,6 +141,19 @@ static void test_replaced_nic(void)
     nic_rig_free(rig);
 }
 
+/* The kernel does not say anything of its own there. */
+static void mute(const char *interface)
+{
+    g_autofree char *path = g_strdup_printf(
+        "/proc/sys/net/ipv6/conf/%s/disable_ipv6", interface);
+    int fd = open(path, O_WRONLY);
+
+    if (fd >= 0) {
+        g_assert_cmpint(write(fd, "1", 1), ==, 1);
+        close(fd);
+    }
+}
+
 /*
  * A tap with two queues, whose other end, an interface, is @wire now.  False:
  * there are no rights for that.
@@ -163,6 +178,7 @@ static bool tap_add(Rig *rig, int wire, const char *id)
         close(sock);
         return false;
     }
+    mute(ifr.ifr_name);
     addr.sll_ifindex = if_nametoindex(ifr.ifr_name);
     up = socket(AF_INET, SOCK_DGRAM, 0);
     ifr.ifr_flags = IFF_UP;
@@ -396,18 +412,18 @@ static void test_nested(void)
 
 #define BURST 64
 
-/* Until QEMU stops taking what is sent on @wire, and @slave counts no more. */
-static void wait_for_halt(Rig *rig, const char *counter)
+/* What a counter is when it counts no more, with nothing left to be done. */
+static int64_t still(Rig *rig, const char *counter)
 {
-    int64_t seen = 0, n;
+    int64_t seen = -1, n;
 
-    while ((n = get_int(rig->qts, counter)) != seen || !n) {
+    while ((n = get_int(rig->qts, counter)) != seen) {
         seen = n;
         for (int i = 0; i < 20; i++) {
             get_bool(rig->qts, "0.link-up");    /* the main loop comes round */
         }
     }
-    g_assert_cmpint(seen, <, BURST);
+    return seen;
 }
 
 /* A guest whose frames wait for the master is let go, and goes on. */
@@ -422,7 +438,7 @@ static void test_busy_replaced(void)
     for (int i = 0; i < BURST; i++) {
         send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, i));
     }
-    wait_for_halt(rig, "0.slaves.0.stats.tx-packets");
+    g_assert_cmpint(still(rig, "0.slaves.0.stats.tx-packets"), <, BURST);
     del(rig->qts, "up0");
     settle(rig);
     wire_add(rig, UP, "up0");
@@ -445,7 +461,7 @@ static void test_busy_last_slave(void)
     for (int i = 0; i < BURST; i++) {
         send_frame(rig, UP, inbound(IP_A, i));
     }
-    wait_for_halt(rig, "0.stats.rx-packets");
+    g_assert_cmpint(still(rig, "0.stats.rx-packets"), <, BURST);
     del(rig->qts, "n0");
     del(rig->qts, "s0");
     wire_add(rig, N0, "s0");
@@ -459,6 +475,97 @@ static void test_busy_last_slave(void)
             break;
         }
     }
+    rig_free(rig);
+}
+
+/* --- a stream, whose other end comes and goes ---------------------------- */
+
+static void assert_link(QTestState *qts, bool up)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    while (get_bool(qts, "0.link-up") != up) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+    g_assert_cmpint(get_bool(qts, "0.slaves.0.link-up"), ==, up);
+}
+
+/* A frame on a stream has its length before it. */
+static Frame stream_receive(int fd)
+{
+    uint32_t len;
+    Frame f;
+
+    g_assert_cmpint(recv(fd, &len, sizeof(len), MSG_WAITALL), ==, sizeof(len));
+    f.len = ntohl(len);
+    g_assert_cmpuint(f.len, <=, sizeof(f.b));
+    g_assert_cmpint(recv(fd, f.b, f.len, MSG_WAITALL), ==, f.len);
+    return f;
+}
+
+static int stream_accept(int server)
+{
+    struct timeval patience = { .tv_sec = TIMEOUT_US / G_USEC_PER_SEC };
+    struct pollfd pfd = { .fd = server, .events = POLLIN };
+    int fd;
+
+    g_assert_cmpint(poll(&pfd, 1, TIMEOUT_US / 1000), ==, 1);
+    fd = accept(server, NULL, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
+                               sizeof(patience)), ==, 0);
+    return fd;
+}
+
+static int stream_listen(const char *path)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+    g_assert_cmpint(listen(fd, 1), ==, 0);
+    return fd;
+}
+
+/* Up when it is connected, and no frame is what is left of another one. */
+static void test_stream(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("ipvlan-hotplug-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "socket", NULL);
+    int server = stream_listen(path), fd;
+    Rig *rig = rig_new("", "addr=" IP_A, NULL);
+    uint32_t tag = 0;
+    Frame f;
+
+    del(rig->qts, "up0");
+    qtest_qmp_assert_success(rig->qts, "{ 'execute': 'netdev_add',"
+                             "  'arguments': { 'type': 'stream', 'id': 'up0',"
+                             "  'addr': { 'type': 'unix', 'path': %s },"
+                             "  'reconnect-ms': 1 } }", path);
+    for (int i = 0; i < 3; i++) {
+        fd = stream_accept(server);
+        assert_link(rig->qts, true);
+        send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, tag));
+        /* the first whole one after a break is it */
+        f = stream_receive(fd);
+        g_assert_cmpuint(udp_tag(&f), ==, tag++);
+        do {
+            for (int j = 0; j < BURST; j++) {
+                send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, tag++));
+            }
+        } while (still(rig, "0.slaves.0.stats.tx-packets") ==
+                 rig->sent[N0]);
+        close(fd);
+        settle(rig);
+    }
+    fd = stream_accept(server);
+    assert_link(rig->qts, true);
+    close(server);
+    close(fd);
+    assert_link(rig->qts, false);
+    unlink(path);
+    rmdir(dir);
     rig_free(rig);
 }
 
@@ -804,6 +911,7 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan-hotplug/master/in-use", test_in_use);
     qtest_add_func("ipvlan-hotplug/busy/replaced", test_busy_replaced);
     qtest_add_func("ipvlan-hotplug/busy/last-slave", test_busy_last_slave);
+    qtest_add_func("ipvlan-hotplug/stream", test_stream);
     qtest_add_func("ipvlan-hotplug/cycles", test_cycles);
     return g_test_run();
 }
