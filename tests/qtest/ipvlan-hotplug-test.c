@@ -51,6 +51,12 @@ static void assert_up(Rig *rig, bool up)
     g_assert_cmpint(get_bool(rig->qts, "0.slaves.1.link-up"), ==, up);
 }
 
+/* Where @ip is now, which a new wire is told before anything else. */
+static void expect_announced(Rig *rig, const char *ip)
+{
+    expect(rig, UP, announcement(port_mac, ip));
+}
+
 /* Both slaves are reached from outside, and from each other, and get out. */
 static void assert_connected(Rig *rig, uint32_t tag)
 {
@@ -91,6 +97,8 @@ static void test_replaced(void)
         g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "link-down"), ==,
                         dropped + 2);
         wire_add(rig, UP, "up0");
+        expect_announced(rig, IP_A);
+        expect_announced(rig, IP_B);
         assert_up(rig, true);
         assert_str(rig->qts, "0.mac", mac);
         assert_str(rig->qts, slave_a, IP_A);
@@ -111,6 +119,8 @@ static void test_replaced_set_link(void)
     assert_up(rig, false);
     del(rig->qts, "up0");
     wire_add(rig, UP, "up0");
+    expect_announced(rig, IP_A);
+    expect_announced(rig, IP_B);
     g_assert_true(get_bool(rig->qts, "0.link-up"));
     g_assert_false(get_bool(rig->qts, "0.slaves.0.link-up"));
     g_assert_true(get_bool(rig->qts, "0.slaves.1.link-up"));
@@ -131,6 +141,7 @@ static void test_replaced_nic(void)
         g_assert_false(nic_is_up(nic.dev));
         nic_send(&nic, udp(ext_mac, mac_a, IP_A, EXT_IP, 2));
         wire_add(rig, UP, "up0");
+        expect_announced(rig, IP_A);
         g_assert_true(nic_is_up(nic.dev));
         send_frame(rig, UP, inbound(IP_A, i));
         nic_expect(&nic, with_dst(inbound(IP_A, i), mac_a));
@@ -223,6 +234,8 @@ static void test_replaced_kind(void)
 
         del(rig->qts, "up0");
         wire_add(rig, UP, "up0");
+        expect_announced(rig, IP_A);
+        expect_announced(rig, IP_B);
         assert_connected(rig, 100 + 10 * i);
     }
     rig_free(rig);
@@ -251,6 +264,8 @@ static void test_replaced_l3(void)
     g_assert_false(has(rig->qts, "0.neighbours.0.address"));
     g_assert_cmpint(get_drops(rig->qts, "0.slaves.0", "link-down"), ==, 1);
     wire_add(rig, UP, "up0");
+    expect_announced(rig, IP_A);
+    expect_announced(rig, IP_B);
     send_frame(rig, N0, udp(port_mac, mac_a, IP_A, EXT_IP, 3));
     expect(rig, UP, question);
     send_frame(rig, UP, arp(ARP_REPLY, port_mac, other_mac, EXT_IP, port_mac,
@@ -402,6 +417,7 @@ static void test_nested(void)
         } else {
             wire_add(rig, UP, "up0");
         }
+        expect_announced(rig, IP_A);
         g_assert_true(get_bool(rig->qts, "0.link-up"));
         g_assert_true(get_bool(rig->qts, "1.link-up"));
     }
@@ -442,6 +458,7 @@ static void test_busy_replaced(void)
     del(rig->qts, "up0");
     settle(rig);
     wire_add(rig, UP, "up0");
+    expect_announced(rig, IP_A);
     for (int i = BURST; i < 2 * BURST; i++) {
         send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, i));
         f = receive(rig, UP);
