@@ -15,6 +15,8 @@
 #include "libvlink/offload.h"
 #include "libvlink/vnet.h"
 #include "net/eth.h"
+#include "net/filter.h"
+#include "qemu/main-loop.h"
 #include "standard-headers/linux/virtio_net.h"
 
 /* A guest's longest descriptor chain, and a header, a rewritten one, padding */
@@ -123,10 +125,20 @@ void vlink_front_init(VlinkEndpoint *ep)
         }
         if (len) {
             qemu_set_vnet_hdr_len(queue, len);
+            /* for filters of ours, which ask the netdev they belong to */
+            ep->queues[i]->nc.vnet_hdr_len = len;
         }
     }
     link_set_offloads(ep->link, len ? agree_offloads(netdev)
                                     : offloads_without_header(netdev));
+}
+
+void vlink_front_end(VlinkEndpoint *ep)
+{
+    ep->is_front = false;
+    for (unsigned i = 0; i < ep->n_queues; i++) {
+        ep->queues[i]->nc.vnet_hdr_len = 0;
+    }
 }
 
 /*
@@ -156,6 +168,56 @@ bool vlink_take(VlinkQueue *q, const struct iovec *iov, int iovcnt, Packet *p)
     p->vnet = vnet_get(header, q->big_endian);
     p->vnet.flags &= flags_believed(q);
     return true;
+}
+
+/* --- filters ------------------------------------------------------------- */
+
+/*
+ * filter-mirror and filter-redirector wait for who reads from them in an event
+ * loop of their own: bottom halves, those of NICs too, run in the midst of
+ * vlink_send().  What they have for us has to wait, because libvlink is not to
+ * be entered twice.
+ */
+static unsigned in_filters;
+static bool refused;
+
+bool vlink_must_wait(void)
+{
+    if (likely(!in_filters)) {
+        return false;
+    }
+    refused = true;
+    return true;
+}
+
+static void go_on(void *opaque)
+{
+    if (!vlink_must_wait()) {
+        vlink_flush_all();
+    }
+}
+
+static bool has_filters(const VlinkQueue *q)
+{
+    return !QTAILQ_EMPTY(&q->nc.filters) ||
+           !QTAILQ_EMPTY(&q->nc.peer->filters);
+}
+
+/* As qemu_sendv_packet_async() */
+static ssize_t send_iov(VlinkQueue *q, const struct iovec *iov, int n,
+                        NetPacketSent *sent)
+{
+    bool filtered = has_filters(q);
+    ssize_t ret;
+
+    in_filters += filtered;
+    ret = qemu_sendv_packet_async(&q->nc, iov, n, sent);
+    in_filters -= filtered;
+    if (unlikely(refused) && !in_filters) {
+        refused = false;
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), go_on, NULL);
+    }
+    return ret;
 }
 
 /* --- sending ------------------------------------------------------------- */
@@ -211,7 +273,7 @@ LinkTx vlink_send(VlinkQueue *q, const Packet *p, NetPacketSent *sent)
     }
     n += !!len;
     n += pad_for_nic(q, p, &iov[n]);
-    ret = qemu_sendv_packet_async(&q->nc, iov, n, sent);
+    ret = send_iov(q, iov, n, sent);
     if (unlikely(ret < 0)) {
         return link_drop(q->ep->link, p, DROP_REFUSED);
     }

@@ -93,6 +93,9 @@ void vlink_purge_from_peer(VlinkEndpoint *ep);
 /* Agree with the netdev before us on headers, and take what it offers. */
 void vlink_front_init(VlinkEndpoint *ep);
 
+/* That netdev goes: whoever comes next is a NIC. */
+void vlink_front_end(VlinkEndpoint *ep);
+
 /* Make @p of what came from the peer; false: dropped and counted. */
 bool vlink_take(VlinkQueue *q, const struct iovec *iov, int iovcnt, Packet *p);
 
@@ -101,6 +104,12 @@ static inline ssize_t vlink_taken(const Packet *p)
 {
     return p->len ?: -1;
 }
+
+/*
+ * A filter has a frame of ours, and runs bottom halves meanwhile: come again
+ * later.  What waits at our netdevs is asked for by itself.
+ */
+bool vlink_must_wait(void);
 
 /* Send @p to the peer.  @sent is called if its queue has to keep it. */
 LinkTx vlink_send(VlinkQueue *q, const Packet *p, NetPacketSent *sent);
@@ -130,6 +139,9 @@ void vlink_lower_release(Link *lower);
  */
 void vlink_lower_arrived(Link *lower);
 
+/* Look at what waits at any of our clients again. */
+void vlink_flush_all(void);
+
 /* The master's state may have changed. */
 void vlink_lower_update(VlinkEndpoint *ep);
 
@@ -149,5 +161,8 @@ void vlink_upper_arrived(VlinkEndpoint *ep);
 
 /* The master's state may have changed: so may that of the slave's NIC. */
 void vlink_upper_update(VlinkEndpoint *ep);
+
+/* Take what waits at the slave's queues, as far as it may send. */
+void vlink_upper_flush(VlinkEndpoint *ep);
 
 #endif

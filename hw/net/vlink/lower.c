@@ -75,7 +75,7 @@ static ssize_t lower_receive_iov(NetClientState *nc, const struct iovec *iov,
     QEMU_UNINITIALIZED Packet p;
 
     if (unlikely(!runstate_is_live(runstate_get())) ||
-        unlikely(link_is_full(q->ep->link))) {
+        unlikely(vlink_must_wait()) || unlikely(link_is_full(q->ep->link))) {
         return 0;
     }
     if (vlink_take(q, iov, iovcnt, &p)) {
@@ -307,6 +307,18 @@ Link *vlink_find_lower(const char *master)
     VlinkEndpoint *ep = lower_find(master);
 
     return ep ? ep->link : NULL;
+}
+
+void vlink_flush_all(void)
+{
+    VlinkEndpoint *ep;
+
+    QTAILQ_FOREACH(ep, &lowers, next) {
+        lower_resume(ep->link);
+        for (GList *l = ep->link->uppers.head; l; l = l->next) {
+            vlink_upper_flush(link_user_opaque(l->data));
+        }
+    }
 }
 
 const char *vlink_master_id(const Link *lower)

@@ -5,8 +5,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "endpoint-int.h"
 #include "crypto/random.h"
-#include "hw/net/vlink/endpoint.h"
 #include "libvlink/ipvlan/ipvlan.h"
 #include "qapi/error.h"
 #include "qapi/qapi-events-net.h"
@@ -22,6 +22,8 @@
 struct LinkWork {
     QEMUBH *bh;
     QEMUTimer *timer;
+    void (*fn)(void *opaque);
+    void *opaque;
 };
 
 /*
@@ -33,11 +35,25 @@ static int64_t vlink_now(void)
     return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
 }
 
+/* Timers, unlike bottom halves, run in the main loop only. */
+static void vlink_work_bh(void *opaque)
+{
+    LinkWork *work = opaque;
+
+    if (unlikely(vlink_must_wait())) {
+        timer_mod_ns(work->timer, vlink_now());
+    } else {
+        work->fn(work->opaque);
+    }
+}
+
 static LinkWork *vlink_work_new(void (*fn)(void *opaque), void *opaque)
 {
     LinkWork *work = g_new(LinkWork, 1);
 
-    work->bh = qemu_bh_new(fn, opaque);
+    work->fn = fn;
+    work->opaque = opaque;
+    work->bh = qemu_bh_new(vlink_work_bh, work);
     work->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, fn, opaque);
     return work;
 }

@@ -42,6 +42,9 @@ static ssize_t upper_receive_iov(NetClientState *nc, const struct iovec *iov,
     if (!q->ep || !q->ep->link) {
         return iov_size(iov, iovcnt) ?: -1;
     }
+    if (vlink_must_wait()) {
+        return 0;
+    }
     if (vlink_take(q, iov, iovcnt, &p)) {
         len = p.len;
         if (link_xmit(q->ep->link, &p) == LINK_TX_BUSY) {
@@ -54,9 +57,8 @@ static ssize_t upper_receive_iov(NetClientState *nc, const struct iovec *iov,
 }
 
 /* Each queue is the first in turn, or the first would have all the turns. */
-static void upper_wake(void *opaque)
+void vlink_upper_flush(VlinkEndpoint *ep)
 {
-    VlinkEndpoint *ep = opaque;
     unsigned first = ep->first_woken++;
 
     for (unsigned i = 0; i < ep->n_queues; i++) {
@@ -66,6 +68,11 @@ static void upper_wake(void *opaque)
             qemu_flush_queued_packets(&q->nc);
         }
     }
+}
+
+static void upper_wake(void *opaque)
+{
+    vlink_upper_flush(opaque);
 }
 
 /* --- queues -------------------------------------------------------------- */
@@ -91,6 +98,10 @@ static void upper_queues_bh(void *opaque)
     unsigned n;
 
     if (!ep->link) {
+        return;
+    }
+    if (vlink_must_wait()) {
+        qemu_bh_schedule(ep->queues_bh);
         return;
     }
     n = count_queues(ep);
@@ -288,11 +299,25 @@ static void upper_link_state(void *opaque)
     }
 }
 
+/* Before a netdev, the slave is up only if that is; a NIC follows us. */
+static void update_carrier(VlinkEndpoint *ep)
+{
+    NetClientState *peer = ep->queues[0]->nc.peer;
+
+    link_set_carrier(ep->link, !ep->is_front || !peer->link_down);
+}
+
 static void upper_state_bh(void *opaque)
 {
     VlinkEndpoint *ep = opaque;
 
-    if (ep->link) {
+    if (vlink_must_wait()) {
+        qemu_bh_schedule(ep->state_bh);
+    } else if (ep->link) {
+        if (!ep->queues[0]->nc.peer) {
+            /* the next NIC need not take what the last one did */
+            link_set_offloads(ep->link, 0);
+        }
         vlink_upper_update(ep);
     }
 }
@@ -301,7 +326,7 @@ static void upper_state_bh(void *opaque)
  * set_link on the slave, or on its NIC, whose state is then not ours to undo:
  * who speaks last decides, as with any netdev.  When we return, set_link sets
  * the NIC as the slave is, although the master may be down: look at it again
- * after that.
+ * after that.  Or the netdev before us has got or lost its connection.
  */
 static void upper_status_changed(NetClientState *nc)
 {
@@ -310,6 +335,7 @@ static void upper_status_changed(NetClientState *nc)
     if (ep && ep->link) {
         ep->took_down = false;
         link_set_admin(ep->link, !nc->link_down);
+        update_carrier(ep);
         qemu_bh_schedule(ep->state_bh);
     }
 }
@@ -358,11 +384,14 @@ static void upper_peer_deleted(NetClientState *nc)
     if (!vlink_peer_is_nic(ep)) {
         vlink_purge_from_peer(ep);
     }
+    vlink_front_end(ep);
     for (unsigned i = 0; i < ep->n_queues; i++) {
         upper_sent(&ep->queues[i]->nc, 0);
     }
     if (ep->link) {
+        update_carrier(ep);
         link_user_changed(ep->link);
+        qemu_bh_schedule(ep->state_bh);
     }
 }
 
@@ -374,7 +403,7 @@ static void upper_unlink(VlinkEndpoint *ep)
     ep->link = NULL;
     link_del(link);
     /* What its NIC has waiting goes nowhere, and must not wait. */
-    upper_wake(ep);
+    vlink_upper_flush(ep);
 }
 
 /* Gone for the user; the clients themselves stay as long as their NIC. */
@@ -494,6 +523,7 @@ void vlink_upper_new(VlinkDriver *driver, const VlinkOptions *opts,
     if (opts->netdev) {
         link_set_queues(link, n);
         vlink_front_init(ep);
+        update_carrier(ep);
     }
     set_info(ep, opts->master);
     trace_ipvlan_attach(opts->id, opts->master,
