@@ -1020,6 +1020,31 @@ static void test_nic_netdev_del(void)
     nic_rig_free(rig);
 }
 
+/* Before a netdev that goes, a slave is there for a NIC. */
+static void test_nic_after_netdev(void)
+{
+    Rig *rig = rig_prepare("-machine pc");
+    Nic nic;
+
+    rig_wire(rig, N0, "s0");
+    g_string_append(rig->args, " -netdev ipvlan,id=n0,master=up0,netdev=s0,"
+                    "mac=" PORT_MAC ",addr=" IP_A);
+    nic_rig_start(rig);
+    send_frame(rig, UP, inbound(IP_A, 1));
+    receive(rig, N0);
+    del(rig->qts, "s0");
+    qtest_qmp_device_add(rig->qts, "virtio-net-pci", "nic0",
+                         "{ 'netdev': 'n0', 'addr': '4', 'romfile': '',"
+                         "  'mac': '52:54:00:00:00:0a' }");
+    nic = nic_start(rig, 0);
+    send_frame(rig, UP, inbound(IP_A, 2));
+    nic_expect(&nic, with_dst(inbound(IP_A, 2), mac_a));
+    nic_send(&nic, udp(ext_mac, mac_a, IP_A, EXT_IP, 3));
+    expect(rig, UP, udp(ext_mac, port_mac, IP_A, EXT_IP, 3));
+    nic_stop(&nic);
+    nic_rig_free(rig);
+}
+
 typedef struct Deletion {
     const char *name;
     const char *ids[3];
@@ -2055,6 +2080,7 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan/nic/queue", test_nic_queue);
     qtest_add_func("ipvlan/nic/netdev-del", test_nic_netdev_del);
     qtest_add_func("ipvlan/nic/master-deleted", test_nic_master_deleted);
+    qtest_add_func("ipvlan/nic/after-netdev", test_nic_after_netdev);
     qtest_add_func("ipvlan/nic/hotplug", test_nic_hotplug);
     for (int i = 0; i < ARRAY_SIZE(deletions); i++) {
         g_autofree char *path = g_strdup_printf("ipvlan/nic/delete/%s",
