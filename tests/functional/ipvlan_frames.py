@@ -95,6 +95,30 @@ def hardware_addresses(frame):
         yield from nd_options(frame.payload[40:])
 
 
+def tcp_stream(frames, src, dst, port):
+    """
+    What went from @port of @src to @dst over TCP, of a connection that begins
+    in @frames and is the only one.
+    """
+    first, pieces = None, {}
+    for frame in frames:
+        if not is_ipv4(frame, TCP, src, dst):
+            continue
+        ip = frame.payload[:struct.unpack_from('!H', frame.payload, 2)[0]]
+        tcp = ip[(ip[0] & 15) * 4:]
+        if struct.unpack_from('!H', tcp)[0] != port:
+            continue
+        seq = struct.unpack_from('!I', tcp, 4)[0]
+        if tcp[13] & 2:
+            first = seq + 1
+        pieces[(seq - first) % (1 << 32)] = tcp[(tcp[12] >> 4) * 4:]
+    stream = bytearray()
+    for at in sorted(pieces):
+        if at <= len(stream) < at + len(pieces[at]):
+            stream[at:] = pieces[at]
+    return bytes(stream)
+
+
 def nd_options(message):
     """The link-layer addresses in the options of neighbour discovery."""
     at = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}.get(message[0])

@@ -158,6 +158,27 @@ class IpvlanTapTest(IpvlanTest):
     def give_address(self):
         self.host.run(f'ip address add {HOST}/24 dev {self.interface}')
 
+    def serve_dhcp(self):
+        with self.host:
+            server = subprocess.Popen(
+                ['dnsmasq', '--keep-in-foreground', '--conf-file=/dev/null',
+                 '--user=root', '--group=root', '--pid-file=',
+                 '--port=0', f'--interface={self.interface}',
+                 '--bind-interfaces', '--no-ping', '--dhcp-authoritative',
+                 '--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,1h',
+                 f'--dhcp-leasefile={self.scratch_file("leases")}',
+                 '--log-facility=-'],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+        def stop():
+            server.terminate()
+            server.communicate()
+        self.addCleanup(stop)
+        for line in server.stdout:
+            if 'DHCP' in line and 'bound' in line:
+                return
+        self.fail('dnsmasq did not start')
+
     # ---- what cards are given ----
 
     def dump_file(self, name):

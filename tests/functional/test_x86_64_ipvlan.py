@@ -19,6 +19,7 @@ import struct
 import threading
 import urllib.request
 
+from ipvlan_frames import read_pcap, tcp_stream
 from ipvlan_guest import (Card, IpvlanTest, assert_no_pings, ping_all,
                           wait_for)
 
@@ -335,8 +336,42 @@ class IpvlanUser(IpvlanTest):
         two.assert_pings(HOST, count=10)
         self.assertGreater(self.slave('n2')['stats']['tx-packets'], 10000)
 
+    # ---- captures ----
+
+    def capture(self, netdev):
+        """From the start on, every frame of a netdev in a file."""
+        # TCP's longest segments are longer than maxlen, 65536, by default
+        self.vm.add_args('-object', f'filter-dump,id=dump-{netdev},'
+                         f'netdev={netdev},maxlen=70000,'
+                         f'file={self.scratch_file(f"{netdev}.pcap")}')
+
+    def captured(self, netdev):
+        return read_pcap(self.scratch_file(f'{netdev}.pcap'))
+
+    def assert_captured(self, card):
+        """All that the guest has counted is there, and nothing else."""
+        def counted():
+            names = 'tx_packets', 'rx_packets', 'tx_bytes', 'rx_bytes'
+            return [int(card.check(f'cat /sys/class/net/eth0/statistics/{n}'))
+                    for n in names]
+
+        def dumped():
+            frames = self.captured(card.name)
+            out = [f for f in frames if f.src == card.mac]
+            back = [f for f in frames if f.src != card.mac]
+            return [len(out), len(back), *(sum(14 + len(f.payload) for f in fs)
+                                           for fs in (out, back))]
+        # it may say something at any time
+        wait_for(lambda: counted() == dumped(), f'the same count of '
+                 f'{card.name}')
+        stats = self.slave(card.name)['stats']
+        self.assertEqual([stats['tx-packets'], stats['rx-packets']],
+                         dumped()[:2])
+
     def test_bulk(self):
         """Nothing is lost or changed by TCP between siblings and uplink."""
+        for netdev in 'n0', 'up0':
+            self.capture(netdev)
         one, two = self.launch(['', ''])
         for card in one, two:
             card.lease()
@@ -352,6 +387,25 @@ class IpvlanUser(IpvlanTest):
         digest = two.check('sha256sum /tmp/www/page').split()[0]
         uplink = self.port()['stats']['tx-bytes']
         self.assertEqual(one.fetch_digest(f'http://{two.addr}/page'), digest)
+
+        # filter-dump has seen all of it: the guest's frames as they were,
+        # the uplink's as they were there.
+        self.assert_captured(one)
+        frames = self.captured('n0')
+        page = tcp_stream(frames, two.addr, one.addr, 80)
+        self.assertEqual(hashlib.sha256(page[-8 * MEBIBYTE:]).hexdigest(),
+                         digest)
+        self.assertGreater(max(len(f.payload) for f in frames), 30000)
+        wire = self.captured('up0')
+        self.assertTrue(tcp_stream(wire, HOST, one.addr,
+                                   server.server_address[1])
+                        .endswith(server.body))
+        self.assertEqual(tcp_stream(wire, two.addr, one.addr, 80), b'')
+        wait_for(lambda: len(self.captured('up0')) ==
+                 sum(self.port()['stats'][f'{way}-packets']
+                     for way in ('rx', 'tx')), 'the same count of up0')
+        for netdev in 'n0', 'up0':
+            self.vm.cmd('object-del', id=f'dump-{netdev}')
 
         received = self.slave('n1')['stats']['rx-bytes']
         two.check('iperf3 -s -1 -D -I /tmp/iperf3.pid')

@@ -10,7 +10,6 @@
 import os
 import socket
 import struct
-import subprocess
 import time
 
 from ipvlan_frames import (BROADCAST, ICMP, UDP, internet_checksum, is_ipv4,
@@ -35,27 +34,6 @@ class IpvlanTap(WatchedTapTest):
         self.host.run('bridge link set dev tap0 hairpin on')
         self.host.run('ip link set br0 up')
         self.give_address()
-
-    def serve_dhcp(self):
-        with self.host:
-            server = subprocess.Popen(
-                ['dnsmasq', '--keep-in-foreground', '--conf-file=/dev/null',
-                 '--user=root', '--group=root', '--pid-file=',
-                 '--port=0', f'--interface={self.interface}',
-                 '--bind-interfaces', '--no-ping', '--dhcp-authoritative',
-                 '--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,1h',
-                 f'--dhcp-leasefile={self.scratch_file("leases")}',
-                 '--log-facility=-'],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-        def stop():
-            server.terminate()
-            server.communicate()
-        self.addCleanup(stop)
-        for line in server.stdout:
-            if 'DHCP' in line and 'bound' in line:
-                return
-        self.fail('dnsmasq did not start')
 
     def launch(self, slaves=('', '', ''), port='', macs=None, dump=False):
         """Boot a guest with a card for each slave behind tap0.
