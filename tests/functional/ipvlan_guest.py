@@ -15,6 +15,10 @@ from qemu_test import QemuSystemTest
 # Long enough for a busy host that emulates: a test that waits this long fails.
 PATIENCE = 60
 
+# A file in the guest, for TCP to carry.
+BLOB = '/tmp/blob'
+BLOB_MIB = 4
+
 # Every card has a PCI slot that tells the guest which one it is.
 FIRST_SLOT = 0x10
 
@@ -308,6 +312,18 @@ class IpvlanTest(QemuSystemTest):
 
     def hmp(self, vm, line):
         return vm.cmd('human-monitor-command', command_line=line)
+
+    # ---- TCP ----
+
+    def make_blob(self, guest):
+        guest.check(f'dd if=/dev/urandom of={BLOB} bs=1M count={BLOB_MIB}')
+
+    def send_to_sibling(self, card, other, addr):
+        pid = other.receive(f'/tmp/{other.name}.got')
+        card.transmit(BLOB, addr)
+        other.wait_exit(pid)
+        self.assertEqual(other.digest(f'/tmp/{other.name}.got'),
+                         card.digest(BLOB), f'{card.name} to {other.name}')
 
     # ---- query-ipvlan ----
 

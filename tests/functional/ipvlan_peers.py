@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 
-from ipvlan_guest import PATIENCE, Card, IpvlanTest, wait_for
+from ipvlan_guest import PATIENCE, IpvlanTest, wait_for
 
 STOCK_QEMU = 'qemu-system-x86_64'
 
@@ -98,6 +98,10 @@ class PeersTest(IpvlanTest):
                         f'addr.type=unix,addr.path={self.socket_path(f"n{i}")}')
             vm.add_args('-netdev', ','.join(filter(None, (
                 f'ipvlan,id=n{i},master=up0,netdev=s{i}', port, options))))
+
+    def dgram(self, local, remote):
+        return (f'dgram,local.type=unix,local.path={self.socket_path(local)},'
+                f'remote.type=unix,remote.path={self.socket_path(remote)}')
 
     def stock_vm(self, name):
         ours, self.qemu_bin = self.qemu_bin, self.stock

@@ -12,14 +12,10 @@ import threading
 
 from ipvlan_frames import (hardware_addresses, icmpv6_checksum_is_right, is_nd,
                            parse_frame, read_pcap)
-from ipvlan_guest import PATIENCE, IpvlanTest
+from ipvlan_guest import BLOB, BLOB_MIB, PATIENCE, IpvlanTest
 
 HOST = '192.0.2.1'
 PORT_MAC = '02:00:00:00:00:01'
-
-# A file in the guest, for TCP to carry.
-BLOB = '/tmp/blob'
-BLOB_MIB = 4
 
 CLONE_NEWNET = 0x40000000
 ETH_P_ALL = 3
@@ -197,9 +193,6 @@ class IpvlanTapTest(IpvlanTest):
 
     # ---- TCP; the machine at the other end is a namespace ----
 
-    def make_blob(self, guest):
-        guest.check(f'dd if=/dev/urandom of={BLOB} bs=1M count={BLOB_MIB}')
-
     def send_to_host(self, card, host=HOST, machine=None):
         sink = Sink(machine or self.host, socket.AF_INET6 if ':' in host
                     else socket.AF_INET)
@@ -217,13 +210,6 @@ class IpvlanTapTest(IpvlanTest):
         card.wait_exit(pid)
         self.assertEqual(card.digest(f'/tmp/{card.name}.got'),
                          hashlib.sha256(data).hexdigest(), card.name)
-
-    def send_to_sibling(self, card, other, addr):
-        pid = other.receive(f'/tmp/{other.name}.got')
-        card.transmit(BLOB, addr)
-        other.wait_exit(pid)
-        self.assertEqual(other.digest(f'/tmp/{other.name}.got'),
-                         card.digest(BLOB), f'{card.name} to {other.name}')
 
 
 class WatchedTapTest(IpvlanTapTest):

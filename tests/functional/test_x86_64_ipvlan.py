@@ -539,37 +539,6 @@ class IpvlanUser(IpvlanTest):
         cards[0].assert_pings(HOST)
         ping_all(cards)
 
-    def test_socket_slave(self):
-        """A machine in another process is a slave by way of a socket."""
-        paths = [os.path.join(self.socket_dir().name, name)
-                 for name in ('here', 'there')]
-
-        def dgram(local, remote):
-            return ('dgram,id=sock,local.type=unix,remote.type=unix,'
-                    f'local.path={local},remote.path={remote}')
-
-        self.add_guest(self.vm)
-        self.vm.add_args('-netdev', 'user,id=up0',
-                         '-netdev', dgram(*paths))
-        self.add_slaves(self.vm, ['', '', 'netdev=sock'], cards=[0, 1])
-
-        there = self.get_vm(name='there')
-        self.add_guest(there)
-        there.add_args('-netdev', dgram(*reversed(paths)))
-        self.add_card(there, 8, 'sock')
-
-        cards = self.cards(self.boot(self.vm), 2)
-        cards.append(Card(self.boot(there), 'n2', '0000:00:18.0'))
-        self.assertEqual(len({card.lease() for card in cards}), 3)
-        self.assertEqual(self.slave('n2')['mac'], cards[2].mac)
-        ping_all(cards)
-        self.assert_page(cards[2], self.serve(bytes(MEBIBYTE)))
-
-        # The other end may go; this one does not mind.
-        there.shutdown()
-        cards[0].assert_no_ping(cards[2].addr)
-        cards[0].assert_pings(cards[1].addr)
-
     def test_weights(self):
         """Who floods gets its share of QEMU's main loop, and no more."""
         weights = {'n0': 1, 'n1': 3}

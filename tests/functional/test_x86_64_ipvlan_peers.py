@@ -15,7 +15,7 @@ import struct
 from ipvlan_frames import (ARP, BROADCAST, IPV4, arp, ether, parse_frame, udp)
 from ipvlan_guest import assert_no_pings, ping_all, wait_for
 from ipvlan_peers import PeersTest, StreamPeer
-from ipvlan_tap import (BLOB, HOST, PORT_MAC, Capture, WatchedTapTest)
+from ipvlan_tap import HOST, PORT_MAC, Capture, WatchedTapTest
 from ipvlan_topology import Machine
 from qemu_test import skipIfMissingCommands
 
@@ -95,6 +95,31 @@ class IpvlanPeersOnTap(PeersTest, WatchedTapTest):
         pid = card.start(f'ping -q -f -s 1400 {target.addr}')
         wait_for(lambda: self.drops(target.name), 'a full queue')
         card.check(f'kill {pid}')
+
+
+class IpvlanPeersBesideCards(PeersTest):
+
+    def test_dgram(self):
+        """A machine joins those that the switch has inside."""
+        self.add_guest(self.vm)
+        self.vm.add_args('-netdev', 'user,id=up0',
+                         '-netdev', self.dgram('here', 'there') + ',id=sock')
+        self.add_slaves(self.vm, ['', '', 'netdev=sock'], cards=[0, 1])
+        there = self.add_stock_guest(2, self.dgram('there', 'here'), 'there')
+
+        cards = self.cards(self.boot(self.vm), 2)
+        cards.append(self.card(self.boot(there), 2))
+        self.assertEqual(len({card.lease() for card in cards}), 3)
+        self.assertEqual(self.slave('n2')['mac'], cards[2].mac)
+        ping_all(cards)
+        for one, two in (0, 2), (2, 0):
+            self.make_blob(cards[one].guest)
+            self.send_to_sibling(cards[one], cards[two], cards[two].addr)
+
+        # The other end may go; this one does not mind.
+        there.shutdown()
+        cards[0].assert_no_ping(cards[2].addr)
+        cards[0].assert_pings(cards[1].addr)
 
 
 MAC = ['52:54:00:00:00:01', '52:54:00:00:00:02']
