@@ -100,6 +100,22 @@ class EndToEnd:
                              (series('hub', hub), '>= 2.5'),
                              (series('tap+hub', tap_hub), '>= 2.5')))
 
+    # ---- slaves in other processes ----
+
+    def peers(self):
+        """What sockets cost, and what is left of it for the switch."""
+        names = ['tap+ipvlan 2', 'stream, switch', 'dgram, switch', 'stream']
+        self.lab.boot(names)
+        inside, stream, dgram, direct = cells = [
+            TcpSiblings(self.machine(name), self.seconds) for name in names]
+        self.measure('TCP between stock QEMUs', names, cells)
+        for link, ours in ('stream', stream), ('dgram', dgram):
+            self.rows.append(row(
+                f'TCP stock QEMU → stock QEMU, {link}', 'Mbit/s',
+                series('switch', ours),
+                (series('inside one QEMU', inside), None),
+                (series('stream, no switch', direct), None)))
+
     # ---- small packets ----
 
     def small_udp(self, out):
@@ -130,6 +146,7 @@ class EndToEnd:
         for out in True, False:
             self.slirp(out)
         self.siblings()
+        self.peers()
         for out in True, False:
             self.small_udp(out)
         self.round_trips()

@@ -5,11 +5,13 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+import contextlib
 import json
 import os
 import re
 import select
 import shlex
+import shutil
 import socket
 import subprocess
 import time
@@ -176,20 +178,25 @@ class Monitor:
 class Machine:
     """One QEMU, its serial console and its monitor."""
 
-    def __init__(self, lab, number, name, netdevs, uplink, cards=1):
+    def __init__(self, lab, number, name, netdevs, uplink, cards=1,
+                 qemu=None, addr=None):
         """
         @netdevs: words of the command line, which may name {tap} and, for
-        each slave, {n}.  @uplink: 'tap', 'slirp' or None.
+        each slave, {n}.  @uplink: 'tap', 'slirp' or None.  @addr: that of the
+        only card, where it is on somebody else's network.
         """
         self.lab = lab
         self.number = number
         self.name = name
         self.uplink = uplink
+        self.qemu = qemu or lab.qemu
         self.buffer = b''
         self.serial = 0
         self.qmp_path = lab.tmp / f'qmp{number}'
         if uplink == 'slirp':
             addrs = ['10.0.2.15']
+        elif addr:
+            addrs = [addr]
         else:
             addrs = [f'10.77.{number}.{2 + i}' for i in range(cards)]
         self.cards = [Card(self, i, addr) for i, addr in enumerate(addrs)]
@@ -252,7 +259,7 @@ class Machine:
     def command(self, netdevs):
         *netdevs, peer = netdevs
         command = [
-            str(self.lab.qemu), '-accel', 'tcg', '-m', '256',
+            str(self.qemu), '-accel', 'tcg', '-m', '256',
             '-display', 'none', '-nodefaults', '-no-user-config',
             '-no-reboot', '-serial', 'stdio',
             '-qmp', f'unix:{self.qmp_path},server=on,wait=off',
@@ -285,7 +292,10 @@ class Machine:
             if self.uplink:
                 self.check('until ' + card.inside(
                     f'ping -q -c 1 -W 1 {self.gateway}') + '; do :; done')
-        for card in self.cards[1:]:
+        self.find(self.cards[1:])
+
+    def find(self, cards):
+        for card in cards:
             self.check('until ' + self.card.inside(
                 f'ping -q -c 1 -W 1 {card.addr}') + '; do :; done')
 
@@ -325,6 +335,76 @@ class Machine:
         return output.strip()
 
 
+class Peers:
+    """
+    Two stock QEMUs with a card each, on sockets.  @link: 'stream' or 'dgram'.
+    @switch: between them there is one of ours, whose slaves they are.
+    """
+
+    def __init__(self, lab, number, name, link, switch):
+        self.name = name
+        self.sockets = lab.tmp / f'peers{number}'
+        self.sockets.mkdir()
+        if switch:
+            self.process = subprocess.Popen(
+                self.switch_command(lab, link), stdin=subprocess.DEVNULL,
+                stderr=(lab.tmp / f'switch{number}.log').open('w'))
+        self.machines = [
+            Machine(lab, number + i, f'{name}, {i}',
+                    [self.netdev(link, i, switch), 's'], None,
+                    qemu=lab.stock_qemu(), addr=f'10.77.{number}.{2 + i}')
+            for i in range(2)]
+        self.cards = [machine.card for machine in self.machines]
+
+    def switch_command(self, lab, link):
+        command = [str(lab.qemu), '-machine', 'none', '-display', 'none',
+                   '-nodefaults', '-no-user-config',
+                   '-netdev', 'hubport,id=up0,hubid=0']
+        for i in range(2):
+            path = self.sockets / f'{i}'
+            options = (f'stream,id=s{i},server=on,addr.type=unix,'
+                       f'addr.path={path}' if link == 'stream' else
+                       f'{self.dgram(f"switch{i}", f"{i}")},id=s{i}')
+            command += ['-netdev', options,
+                        '-netdev', f'ipvlan,id=n{i},master=up0,netdev=s{i}']
+        return command
+
+    def dgram(self, local, remote):
+        return (f'dgram,local.type=unix,local.path={self.sockets / local},'
+                f'remote.type=unix,remote.path={self.sockets / remote}')
+
+    def netdev(self, link, i, switch):
+        if link == 'dgram':
+            return f'{self.dgram(f"{i}", f"switch{i}")},id=s'
+        server = not switch and i == 0
+        path = self.sockets / (f'{i}' if switch else 'direct')
+        if not server:
+            self.wait_for(path)
+        return ('stream,id=s,addr.type=unix,'
+                f'addr.path={path}' + (',server=on' if server else ''))
+
+    @staticmethod
+    def wait_for(path):
+        """QEMU 7.2 tries to connect only once."""
+        def attempt():
+            if not path.exists():
+                raise NotReady(f'{path} does not appear')
+        retry(attempt)
+
+    def set_up(self):
+        for machine in self.machines:
+            machine.set_up()
+
+    def sleep(self):
+        for machine in self.machines:
+            machine.sleep()
+
+    def wake_up(self):
+        for machine in self.machines:
+            machine.wake_up()
+        self.machines[0].find(self.cards[1:])
+
+
 # ---- all of them ----
 
 SLAVES = (1, 2, 4, 8)
@@ -352,6 +432,13 @@ KINDS = {
     **{f'tap+ipvlan {n}': (slaves(n), 'tap', n) for n in SLAVES},
 }
 
+# name: kind of the sockets, whether there is a switch
+PEERS = {
+    'stream, switch': ('stream', True),
+    'dgram, switch': ('dgram', True),
+    'stream': ('stream', False),
+}
+
 
 class Lab:
     """What the machines have in common."""
@@ -363,8 +450,12 @@ class Lab:
         self.tmp = tmp
         self.initrd = tmp / 'initrd.img'
         self.machines = {}
+        self.started = 0
         make_initrd(guest, rr, self.initrd)
         run('ip', 'link', 'set', 'lo', 'up')
+        # As on a host; a network namespace begins with 10.
+        with contextlib.suppress(OSError):
+            Path('/proc/sys/net/unix/max_dgram_qlen').write_text('512')
 
     def boot(self, names):
         """Boot what is missing; two at a time, as there are two cores."""
@@ -375,11 +466,23 @@ class Lab:
                 machine.set_up()
 
     def start(self, name):
-        netdevs, uplink, cards = KINDS[name]
-        number = 1 + len(self.machines)
-        machine = Machine(self, number, name, netdevs, uplink, cards)
+        number = 1 + self.started
+        if name in PEERS:
+            machine = Peers(self, number, name, *PEERS[name])
+            self.started += 2
+        else:
+            machine = Machine(self, number, name, *KINDS[name])
+            self.started += 1
         self.machines[name] = machine
         return machine
+
+    @staticmethod
+    def stock_qemu():
+        path = shutil.which('qemu-system-x86_64')
+        if not path:
+            raise BenchError('there is no qemu-system-x86_64 of the '
+                             "distribution's")
+        return path
 
     def wake_up(self, names):
         for name in names:

@@ -99,14 +99,14 @@ class TcpAll(Cell):
 
 
 class TcpSiblings(Sized):
-    """Mbit/s of one connection between two cards of one guest."""
+    """Mbit/s of one connection between two cards, of one guest or two."""
 
     FIRST = 16 << 20
     UNIT = 8 / MBIT
 
     def transfer(self, size):
         client, server = self.machine.cards
-        words = self.machine.check(client.inside(
+        words = client.machine.check(client.inside(
             f'iperf3 -f k -c {server.addr} -n {size} | grep receiver')).split()
         return float(words[words.index('Kbits/sec') - 1]) * 1e3 / MBIT
 
