@@ -207,7 +207,7 @@ static void test_dump_front(void)
 {
     static const uint8_t outer_mac[] = { 2, 0, 0, 0, 0, 2 };
     Rig *rig = rig_prepare("-machine none");
-    Frame wire, inner;
+    Frame wire, inner, outer;
 
     rig_wire(rig, N0, "up1");
     g_string_append(rig->args, " -netdev ipvlan,id=inner,master=up0,"
@@ -221,7 +221,8 @@ static void test_dump_front(void)
     send_frame(rig, UP, inbound(IP_A, 1));
     wire = receive(rig, N0);
     inner = with_src(wire, ext_mac);
-    assert_same(&wire, &(Frame[]) { with_src(inner, outer_mac) }[0]);
+    outer = with_src(inner, outer_mac);
+    assert_same(&wire, &outer);
     PCAP_EXPECT("inner", inner);
     PCAP_EXPECT("outer", inner);
     rig_free(rig);
