@@ -14,12 +14,12 @@ import os
 import re
 import time
 
-from ipvlan_guest import PATIENCE, Card, IpvlanTest, wait_for
+from ipvlan_guest import PATIENCE, Card, IpvlanTest
 
 # The host, as the user-mode network shows it to guests.
 HOST = '10.0.2.2'
 
-# What a card sends that is to be answered within less than the next one.
+# Five times a second.
 PING = 'ping -n -i 0.2'
 
 # a, A: netdev_add of a slave of up0, which others share, or of up1
@@ -73,8 +73,6 @@ class Pings:
 
 
 class IpvlanHotplug(IpvlanTest):
-
-    timeout = PATIENCE
 
     def launch(self):
         self.add_guest(self.vm)
