@@ -545,7 +545,10 @@ static int stream_listen(const char *path)
     return fd;
 }
 
-/* Up when it is connected, and no frame is what is left of another one. */
+/*
+ * Up when it is connected, and no frame is what is left of another one.  It is
+ * told of addresses once somebody is there to hear it.
+ */
 static void test_stream(void)
 {
     g_autofree char *dir = g_dir_make_tmp("ipvlan-hotplug-XXXXXX", NULL);
@@ -563,6 +566,14 @@ static void test_stream(void)
     for (int i = 0; i < 3; i++) {
         fd = stream_accept(server);
         assert_link(rig->qts, true);
+        if (i == 0) {
+            Frame announced = announcement(port_mac, IP_A);
+            g_autofree char *should_be = hex(&announced), *is = NULL;
+
+            f = stream_receive(fd);
+            is = hex(&f);
+            g_assert_cmpstr(is, ==, should_be);
+        }
         send_frame(rig, N0, udp(ext_mac, mac_a, IP_A, EXT_IP, tag));
         /* the first whole one after a break is it */
         f = stream_receive(fd);

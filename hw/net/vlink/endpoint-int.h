@@ -55,6 +55,7 @@ struct VlinkEndpoint {
     char *master;
     VMChangeStateEntry *vm_state;
     bool arrived;               /* from elsewhere, and does not run yet */
+    bool moved;                 /* to be announced when it has a carrier */
     QTAILQ_ENTRY(VlinkEndpoint) next;
 };
 
@@ -156,7 +157,7 @@ Link *vlink_link_of(NetClientState *nc);
 void vlink_upper_new(VlinkDriver *driver, const VlinkOptions *opts,
                      NetClientState **peers, unsigned n, Link *link);
 
-/* It has come with the machine, from elsewhere, and that runs now. */
+/* It has come with the machine; vlink_upper_update() is to follow. */
 void vlink_upper_arrived(VlinkEndpoint *ep);
 
 /* The master's state may have changed: so may that of the slave's NIC. */

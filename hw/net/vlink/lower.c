@@ -91,13 +91,26 @@ static void lower_announce(Link *lower)
     }
 }
 
+static void set_carrier(VlinkEndpoint *ep, bool on)
+{
+    link_set_carrier(ep->link, on);
+    for (GList *l = ep->link->uppers.head; l; l = l->next) {
+        vlink_upper_update(link_user_opaque(l->data));
+    }
+    if (on && ep->moved) {
+        ep->moved = false;
+        lower_announce(ep->link);
+    }
+}
+
 static void lower_arrived(VlinkEndpoint *ep)
 {
     ep->arrived = false;
+    ep->moved = true;
     for (GList *l = ep->link->uppers.head; l; l = l->next) {
         vlink_upper_arrived(link_user_opaque(l->data));
     }
-    lower_announce(ep->link);
+    set_carrier(ep, ep->link->carrier);
 }
 
 static void lower_vm_changed(void *opaque, bool running, RunState state)
@@ -115,14 +128,6 @@ static void lower_vm_changed(void *opaque, bool running, RunState state)
 void vlink_lower_arrived(Link *lower)
 {
     lower_endpoint(lower)->arrived = true;
-}
-
-static void set_carrier(VlinkEndpoint *ep, bool on)
-{
-    link_set_carrier(ep->link, on);
-    for (GList *l = ep->link->uppers.head; l; l = l->next) {
-        vlink_upper_update(link_user_opaque(l->data));
-    }
 }
 
 /* Where the master is a slave, too, it is up only if its own master is. */
@@ -222,11 +227,11 @@ static void lower_reconnect(VlinkEndpoint *ep)
         return;
     }
     trace_ipvlan_master_back(ep->master);
+    ep->moved = true;
     lower_connect(ep, masters, n);
     if (ep->driver->reconnected) {
         ep->driver->reconnected(ep->link);
     }
-    lower_announce(ep->link);
 }
 
 static VlinkEndpoint *lower_find(const char *master)

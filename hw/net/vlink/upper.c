@@ -368,7 +368,6 @@ void vlink_upper_arrived(VlinkEndpoint *ep)
 {
     ep->took_down = vlink_peer_is_nic(ep) && !ep->held_down &&
                     ep->queues[0]->nc.peer->link_down;
-    vlink_upper_update(ep);
 }
 
 /* --- the end ------------------------------------------------------------- */
