@@ -46,8 +46,9 @@ class IpvlanPeersOnTap(PeersTest, WatchedTapTest):
         self.give_address()
         self.serve_dhcp()
         self.launch_switch(['', ''])
-        self.assertFalse(self.is_up('n0'))
-        self.assertFalse(self.is_up('n1'))
+        # from when somebody listens, which is a moment later
+        self.wait_down('n0')
+        self.wait_down('n1')
 
         (_, one), (vm, two) = map(self.boot_stock_guest, (0, 1))
         cards = one, two
