@@ -133,17 +133,6 @@ static void set_mode(IpvlanPort *port, IpvlanMode mode)
 
 /* --- ports --------------------------------------------------------------- */
 
-static void set_gateways(IpvlanPort *port, const IpvlanConfig *config)
-{
-    port->gateway4 = (IpAddr) { 0 };
-    port->gateway6 = (IpAddr) { 0 };
-    for (unsigned i = 0; i < config->n_gateways; i++) {
-        const IpAddr *a = &config->gateways[i];
-
-        *(a->family == IP_V4 ? &port->gateway4 : &port->gateway6) = *a;
-    }
-}
-
 /* The default is that of a router that was none before. */
 static void set_mtu(IpvlanPort *port, const IpvlanConfig *config)
 {
@@ -160,7 +149,7 @@ static void set_options(IpvlanPort *port, const IpvlanConfig *config)
     port->proxy_arp = config->proxy_arp ? *config->proxy_arp
                                         : port->proxy_arp;
     if (config->gateways) {
-        set_gateways(port, config);
+        ipvlan_set_gateways(port, config);
     }
 }
 

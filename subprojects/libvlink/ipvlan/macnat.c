@@ -120,16 +120,6 @@ void macnat_change(IpvlanSlave *slave, const uint8_t *mac)
     macs_claim(slave);
 }
 
-void macnat_know(IpvlanSlave *slave, const uint8_t *mac)
-{
-    if (slave->port->mode == IPVLAN_L2) {
-        memcpy(slave->mac, mac, ETHER_ADDR_LEN);
-        slave->has_mac = true;
-    } else {
-        macnat_see(slave, mac);
-    }
-}
-
 /* --- towards the wire ---------------------------------------------------- */
 
 /* Replace six bytes at @at; @csum, if any, covers them at an even offset. */

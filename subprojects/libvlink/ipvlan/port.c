@@ -85,10 +85,15 @@ static IpAddr find_gateway(const IpvlanConfig *config, IpFamily family)
     return (IpAddr) { 0 };
 }
 
-void ipvlan_set_router(IpvlanPort *port, const IpvlanConfig *config)
+void ipvlan_set_gateways(IpvlanPort *port, const IpvlanConfig *config)
 {
     port->gateway4 = find_gateway(config, IP_V4);
     port->gateway6 = find_gateway(config, IP_V6);
+}
+
+void ipvlan_set_router(IpvlanPort *port, const IpvlanConfig *config)
+{
+    ipvlan_set_gateways(port, config);
     port->mtu = config->mtu ?: config->default_mtu ?: IPVLAN_MTU;
     port->mtu_given = config->mtu;
     port->ra = !config->ra || *config->ra;

@@ -210,9 +210,6 @@ static inline void macnat_see(IpvlanSlave *slave, const uint8_t *mac)
     }
 }
 
-/* @slave's guest has @mac, as is known from elsewhere. */
-void macnat_know(IpvlanSlave *slave, const uint8_t *mac);
-
 /* Send @p out of the uplink as coming from the port. */
 LinkTx macnat_transmit(IpvlanSlave *slave, Packet *p);
 /* Make @p, addressed to the port, one addressed to @slave's guest. */
@@ -223,6 +220,8 @@ void macnat_receive(IpvlanSlave *slave, Packet *p);
  * the frame must not go anywhere.
  */
 DropReason snoop_sent(IpvlanSlave *slave, const Packet *p);
+/* snoop.c: @slave's guest has @mac, as is known from elsewhere */
+void snoop_known_mac(IpvlanSlave *slave, const uint8_t *mac);
 /*
  * snoop.c: a DHCP answer from the uplink.  Learns what it gives, and returns
  * the slave whose request it answers, or NULL.
@@ -261,6 +260,8 @@ void ipvlan_clock_over(void *port);
 void ipvlan_choose(IpvlanSlave *slave);
 /* port.c: what @config says of a router, and the defaults of the rest */
 void ipvlan_set_router(IpvlanPort *port, const IpvlanConfig *config);
+/* port.c: the gateways that @config has, and no others */
+void ipvlan_set_gateways(IpvlanPort *port, const IpvlanConfig *config);
 
 static inline int64_t ipvlan_now(const IpvlanPort *port)
 {

@@ -436,6 +436,15 @@ static SLOW_PATH void see_l2_mac(IpvlanSlave *slave, const uint8_t *mac)
     slave->has_port_mac = mac_equal(mac, slave->port->mac);
 }
 
+void snoop_known_mac(IpvlanSlave *slave, const uint8_t *mac)
+{
+    if (slave->port->mode == IPVLAN_L2) {
+        see_l2_mac(slave, mac);
+    } else {
+        macnat_see(slave, mac);
+    }
+}
+
 /* Of several wrong ones the first is remembered. */
 static inline DropReason snoop_mac(IpvlanSlave *slave, const uint8_t *mac)
 {

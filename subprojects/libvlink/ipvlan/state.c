@@ -116,7 +116,7 @@ static void load_macs(IpvlanSlave *slave, GVariant *state)
     const uint8_t *guard = state_bytes(state, "guard-mac", ETHER_ADDR_LEN);
 
     if (mac && !mac_is_group(mac)) {
-        macnat_know(slave, mac);
+        snoop_known_mac(slave, mac);
     }
     if (guard && slave->guard != IPVLAN_GUARD_OFF) {
         memcpy(slave->guarded.mac, guard, ETHER_ADDR_LEN);
