@@ -9,12 +9,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import re
-import signal
 import socket
-import subprocess
+import struct
+import threading
+import time
 
-from ipvlan_frames import (ARP, NEIGHBOUR_ADVERT, hardware_addresses, is_nd,
-                           pack_address)
+from ipvlan_frames import (ARP, NEIGHBOUR_ADVERT, hardware_addresses,
+                           internet_checksum, is_nd, pack_address)
 from ipvlan_guest import PATIENCE, wait_for
 from ipvlan_tap import HOST, Capture, IpvlanTapTest
 from qemu_test import skipIfMissingCommands
@@ -36,26 +37,57 @@ def is_announcement(frame, addr):
             frame.payload[24:28] == packed)
 
 
-class Pings:
+class Pings(threading.Thread):
     """The host pings a guest, fifty times a second, until told to stop."""
 
+    INTERVAL = 0.02
+
     def __init__(self, host, addr):
+        super().__init__(daemon=True)
         with host:
-            self.process = subprocess.Popen(
-                ['ping', '-n', '-q', '-i', '0.02', addr],
-                stdout=subprocess.PIPE, text=True)
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_RAW,
+                                        socket.IPPROTO_ICMP)
+        self.socket.connect((addr, 0))
+        self.sent = 0
+        self.answered = set()
+        self.stopped = threading.Event()
+        self.start()
+
+    def run(self):
+        with self.socket:
+            while not self.stopped.is_set():
+                self.send()
+                self.receive(self.INTERVAL)
+            # None overtakes another: behind the last answer there is no other.
+            self.receive(PATIENCE, self.sent)
+
+    def send(self):
+        self.sent += 1
+        head = struct.pack('!BBHHH', 8, 0, 0, 0, self.sent)
+        self.socket.send(struct.pack('!BBHHH', 8, 0, internet_checksum(head),
+                                     0, self.sent))
+
+    def receive(self, timeout, last=None):
+        """For so long, or up to the answer to the @last one."""
+        deadline = time.monotonic() + timeout
+        while (last not in self.answered and
+               (left := deadline - time.monotonic()) > 0):
+            self.socket.settimeout(left)
+            try:
+                reply = self.socket.recv(1 << 16)[20:]
+            except TimeoutError:
+                return
+            if reply[0] == 0:
+                self.answered.add(int.from_bytes(reply[6:8], 'big'))
 
     def lost(self):
-        """How many were not answered, but for the last one."""
-        self.process.send_signal(signal.SIGINT)
-        output, _ = self.process.communicate()
-        counts = re.search(r'(\d+) packets transmitted, (\d+) received',
-                           output)
-        sent, received = map(int, counts.groups())
-        return max(sent - received - 1, 0)
+        """How many were not answered."""
+        self.stopped.set()
+        self.join()
+        return self.sent - len(self.answered)
 
 
-@skipIfMissingCommands('ip', 'bridge', 'ping')
+@skipIfMissingCommands('ip', 'bridge')
 class IpvlanMigration(IpvlanTapTest):
 
     def setUp(self):
