@@ -219,11 +219,6 @@ class AsServer:
         self.assert_refused(frames, 'guard-dhcp')
 
     def test_router_advertisement(self):
-        def routers():
-            found = self.good.check('ip -6 route show default')
-            return re.findall(r'via (\S+)', found)
-
-        before = routers()
         frames = self.to_all(IPV6, advertise_router(self.local, self.bad.mac),
                              group=group_mac(ALL_NODES))
         # And the older one, ICMP's.
@@ -232,7 +227,11 @@ class AsServer:
             struct.pack('!BBH4sI', 1, 2, 1800, pack_address(self.bad.addr),
                         0x7fffffff) + MARK), group=group_mac('224.0.0.1'))
         self.assert_refused(frames, 'guard-ra')
-        self.assertEqual(routers(), before)
+        # The real routers' may come at any time.
+        routers = re.findall(r'via (\S+)',
+                             self.good.check('ip -6 route show default'))
+        self.assertTrue(routers)
+        self.assertNotIn(self.local, routers)
 
     def test_redirect(self):
         quoted = ping_request(self.good.addr, OUTSIDE[0], MARK)
