@@ -127,6 +127,21 @@ def run(report, what, command, **env):
     return done.returncode == 0
 
 
+def run_case(report, name, command, **env):
+    """Run a command that is a test case in itself, with figures to show."""
+    done = subprocess.run([str(word) for word in command],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True,
+                          errors='replace', env={**os.environ, **env})
+    for line in done.stdout.splitlines():
+        print(f'    {line}')
+    if done.returncode:
+        report.failed.append(name)
+    else:
+        report.passed += 1
+        print(f'    ok {name}', flush=True)
+
+
 def build_qemu(report):
     return run(report, 'build QEMU', [SCRIPTS / 'build'])
 
