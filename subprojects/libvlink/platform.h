@@ -56,7 +56,10 @@ typedef struct LinkTrace {
 } LinkTrace;
 
 typedef struct LinkPlatform {
-    /* Monotonic, in nanoseconds. */
+    /*
+     * In nanoseconds.  It never goes back, and does not go forward but by the
+     * time that passes: what is timed need not be on its guard.
+     */
     int64_t (*now)(void);
     /* Unpredictable bytes, to key hash tables. */
     void (*random)(void *buf, size_t len);

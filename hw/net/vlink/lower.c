@@ -263,6 +263,7 @@ static void lower_init(void)
 
     if (link_kind_register(&lower_link_ops) == 0) {
         qemu_add_netdev_notifier(&netdev_added);
+        vlink_clock_init();
     }
 }
 

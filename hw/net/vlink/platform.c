@@ -12,27 +12,54 @@
 #include "qapi/qapi-events-net.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
+#include "qemu/queue.h"
 #include "qemu/timer.h"
 #include "qemu/uuid.h"
+#include "system/runstate.h"
 #include "system/system.h"
 #include "trace.h"
 
-/* --- time and deferral --------------------------------------------------- */
+/* --- time ---------------------------------------------------------------- */
+
+/*
+ * The machine's own clock stands still while the machine does: a guest that
+ * is stopped does not lose its addresses for being quiet.  But a machine that
+ * has been loaded, from a snapshot or from elsewhere, goes on with the clock
+ * that it had there, which may be years ahead of ours or behind it.  That is
+ * no time that has passed here, and ours goes on from where it stood.
+ */
+typedef struct VlinkClock {
+    int64_t ahead;              /* of the machine's, while it runs */
+    int64_t stood;              /* at this, while it does not */
+    bool running;
+} VlinkClock;
+
+static VlinkClock vlink_clock;
+
+static int64_t vlink_now(void)
+{
+    return likely(vlink_clock.running) ?
+           qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) + vlink_clock.ahead :
+           vlink_clock.stood;
+}
+
+/* --- deferral ------------------------------------------------------------ */
 
 struct LinkWork {
     QEMUBH *bh;
     QEMUTimer *timer;
+    int64_t when;               /* that the timer is for */
     void (*fn)(void *opaque);
     void *opaque;
+    QTAILQ_ENTRY(LinkWork) next;
 };
 
-/*
- * The virtual clock stands still while the machine does: a guest that is
- * stopped does not lose its addresses for being quiet.
- */
-static int64_t vlink_now(void)
+static QTAILQ_HEAD(, LinkWork) works = QTAILQ_HEAD_INITIALIZER(works);
+
+static void work_arm(LinkWork *work, int64_t when)
 {
-    return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+    work->when = when;
+    timer_mod(work->timer, when - vlink_clock.ahead);
 }
 
 /* Timers, unlike bottom halves, run in the main loop only. */
@@ -41,10 +68,37 @@ static void vlink_work_bh(void *opaque)
     LinkWork *work = opaque;
 
     if (unlikely(vlink_must_wait())) {
-        timer_mod_ns(work->timer, vlink_now());
+        work_arm(work, vlink_now());
     } else {
         work->fn(work->opaque);
     }
+}
+
+/* Before those of NICs and links, which look at the time. */
+static void clock_vm_changed(void *opaque, bool running, RunState state)
+{
+    LinkWork *work;
+
+    if (!running) {
+        vlink_clock.stood = vlink_now();
+        vlink_clock.running = false;
+        return;
+    }
+    vlink_clock.ahead = vlink_clock.stood -
+                        qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+    vlink_clock.running = true;
+    QTAILQ_FOREACH(work, &works, next) {
+        if (timer_pending(work->timer)) {
+            work_arm(work, work->when);
+        }
+    }
+}
+
+void vlink_clock_init(void)
+{
+    vlink_clock.running = runstate_is_live(runstate_get());
+    vlink_clock.stood = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+    qemu_add_vm_change_state_handler_prio(clock_vm_changed, NULL, INT_MIN);
 }
 
 static LinkWork *vlink_work_new(void (*fn)(void *opaque), void *opaque)
@@ -55,6 +109,7 @@ static LinkWork *vlink_work_new(void (*fn)(void *opaque), void *opaque)
     work->opaque = opaque;
     work->bh = qemu_bh_new(vlink_work_bh, work);
     work->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, fn, opaque);
+    QTAILQ_INSERT_TAIL(&works, work, next);
     return work;
 }
 
@@ -63,12 +118,13 @@ static void vlink_work_at(LinkWork *work, int64_t when)
     if (when <= vlink_now()) {
         qemu_bh_schedule(work->bh);
     } else {
-        timer_mod(work->timer, when);
+        work_arm(work, when);
     }
 }
 
 static void vlink_work_free(LinkWork *work)
 {
+    QTAILQ_REMOVE(&works, work, next);
     qemu_bh_delete(work->bh);
     timer_free(work->timer);
     g_free(work);

@@ -87,6 +87,9 @@ const char *vlink_master_id(const Link *lower);
 /* platform.c: time, timers, randomness and traces from QEMU */
 extern const LinkPlatform vlink_platform;
 
+/* platform.c: once, before anybody asks for the time */
+void vlink_clock_init(void);
+
 /*
  * platform.c: a locally administered MAC address for @master, the same every
  * time on this host for a machine of this name or UUID, and another elsewhere.
