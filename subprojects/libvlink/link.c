@@ -105,12 +105,17 @@ int link_join(Link *a, Link *b)
     return 0;
 }
 
+static bool link_is_dead(const Link *link)
+{
+    return link->burial;
+}
+
 Link *link_find_upper(const Link *lower, const char *name)
 {
     for (GList *l = lower->uppers.head; l; l = l->next) {
         Link *link = l->data;
 
-        if (g_str_equal(link->name, name)) {
+        if (g_str_equal(link->name, name) && !link_is_dead(link)) {
             return link;
         }
     }
@@ -124,7 +129,9 @@ static unsigned link_resume(Poll *poll, unsigned budget)
     Link *link = poll_owner(poll, Link, resume);
 
     link->held = false;
+    link->poller->calls++;
     link->ops->resume(link);
+    link->poller->calls--;
     return MIN(budget, 1);
 }
 
@@ -213,15 +220,89 @@ Link *link_new(const LinkPlatform *platform, const char *kind,
     return link;
 }
 
-void link_del(Link *link)
+static void link_del_now(Link *link)
 {
-    g_assert(g_queue_is_empty(&link->uppers));
     link->user = NULL;
     root_drop(link);
     if (link->ops->dellink) {
         link->ops->dellink(link);
     }
     link_free(link);
+}
+
+/* --- deleted in the midst of a frame ------------------------------------- */
+
+static void bury_uppers(Link *link);
+
+/* Who comes back from the call has the link in his hands: not before that. */
+static void link_bury(void *opaque)
+{
+    Link *link = opaque;
+
+    bury_uppers(link);
+    link->platform->work_free(link->burial);
+    link_del_now(link);
+}
+
+/* All of them are dead, but their turn may come later. */
+static void bury_uppers(Link *link)
+{
+    while (!g_queue_is_empty(&link->uppers)) {
+        link_bury(link->uppers.head->data);
+    }
+}
+
+static LinkTx dead_deliver(void *opaque, const Packet *p)
+{
+    return link_drop(opaque, p, DROP_NO_RECEIVER);
+}
+
+static LinkTx dead_xmit(Link *link, Packet *p)
+{
+    return link_drop(link, p, DROP_LINK_DOWN);
+}
+
+/* Nobody is called any more who may be gone when link_del() has returned. */
+static void link_die(Link *link)
+{
+    static const LinkUserOps dead_user_ops = { .deliver = dead_deliver };
+    static const LinkOps dead_root_ops = {
+        .kind = "dead", .xmit = dead_xmit,
+    };
+
+    link->user = &dead_user_ops;
+    link->user_opaque = link;
+    link->held = false;
+    poll_cancel(&link->resume);
+    if (!link->lower) {
+        if (link->ops->dellink) {
+            link->ops->dellink(link);
+        }
+        link->ops = &dead_root_ops;
+    }
+    link->burial = link->platform->work_new(link_bury, link);
+    link->platform->work_at(link->burial, 0);
+}
+
+bool link_has_uppers(const Link *link)
+{
+    for (GList *l = link->uppers.head; l; l = l->next) {
+        if (!link_is_dead(l->data)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void link_del(Link *link)
+{
+    g_assert(!link_has_uppers(link) && !link_is_dead(link));
+    if (link->poller->calls) {
+        link_die(link);
+        return;
+    }
+    bury_uppers(link);
+    link_del_now(link);
 }
 
 int link_change(Link *link, const void *config, GError **err)
@@ -347,7 +428,9 @@ static void link_propagate_state(Link *link)
         link->rx_handler_state(link->rx_handler_data);
     }
     if (link->user && link->user->link_state) {
+        link->poller->calls++;
         link->user->link_state(link->user_opaque);
+        link->poller->calls--;
     }
     for (GList *l = link->uppers.head; l; l = l->next) {
         link_propagate_state(l->data);
@@ -480,7 +563,9 @@ void link_wake(Link *link)
     turn_wake(link);
     if (link->user && link->user->wake) {
         link_trace(link, LINK_EVENT_WAKE, NULL, NULL);
+        link->poller->calls++;
         link->user->wake(link->user_opaque);
+        link->poller->calls--;
     }
 }
 

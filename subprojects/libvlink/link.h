@@ -150,6 +150,7 @@ struct Link {
     Poll resume;
     Root root;                  /* only where there is no lower */
     GList upper_node;
+    LinkWork *burial;           /* NULL, unless it is dead: see link_del() */
     void *priv;
 };
 
@@ -166,8 +167,16 @@ Link *link_new(const LinkPlatform *platform, const char *kind,
                const char *name, Link *lower, const void *config,
                GError **err);
 
-/* Delete @link.  Nothing may stand on it any more. */
+/*
+ * Delete @link.  Nothing may stand on it any more.  From inside of a call of
+ * a user's, or of a root's, it is out of use at once, and nobody is called for
+ * it any more; but what it owns is free only when the program's loop comes
+ * round.
+ */
 void link_del(Link *link);
+
+/* Does anything stand on @link that has not been deleted? */
+bool link_has_uppers(const Link *link);
 
 /* -EOPNOTSUPP where the kind cannot, else what the kind says. */
 int link_change(Link *link, const void *config, GError **err);

@@ -18,8 +18,11 @@ static LinkTx root_refuse(Link *link, unsigned queue)
 static inline LinkTx root_send(Link *link, Packet *p)
 {
     unsigned queue = p->queue;
-    LinkTx tx = link->ops->xmit(link, p);
+    LinkTx tx;
 
+    link->poller->calls++;
+    tx = link->ops->xmit(link, p);
+    link->poller->calls--;
     return G_LIKELY(tx != LINK_TX_BUSY) ? tx : root_refuse(link, queue);
 }
 

@@ -17,8 +17,11 @@ static RxQueue *rx_queue_of(const Link *link, const Packet *p)
 static inline LinkTx rx_give(RxQueue *q, const Packet *p)
 {
     Link *link = q->link;
-    LinkTx tx = link->user->deliver(link->user_opaque, p);
+    LinkTx tx;
 
+    link->poller->calls++;
+    tx = link->user->deliver(link->user_opaque, p);
+    link->poller->calls--;
     q->busy = tx == LINK_TX_BUSY;
     if (tx == LINK_TX_OK) {
         shaper_take(&link->rx_shaper, p->len);

@@ -6,13 +6,6 @@
 
 #include "sched.h"
 
-struct Poller {
-    const LinkPlatform *platform;
-    LinkWork *work;
-    GQueue scheduled;           /* of Poll */
-    Poll *running;              /* NULL once it has been cancelled */
-};
-
 /* One turn of the first Poll, which goes to the end if it has more to do. */
 static unsigned poller_turn(Poller *poller, unsigned left)
 {

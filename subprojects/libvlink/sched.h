@@ -28,8 +28,16 @@ static inline unsigned poll_cost(uint32_t len)
     return 1 + len / 4096;
 }
 
-typedef struct Poller Poller;
 typedef struct Poll Poll;
+
+/* One for all links that stand on one lowest one. */
+typedef struct Poller {
+    const LinkPlatform *platform;
+    LinkWork *work;
+    GQueue scheduled;           /* of Poll */
+    Poll *running;              /* NULL once it has been cancelled */
+    unsigned calls;             /* of the links' users, that are under way */
+} Poller;
 
 /*
  * Do at most about @budget units of work, see poll_cost().  Returns the units

@@ -287,7 +287,7 @@ void vlink_lower_release(Link *lower)
 {
     VlinkEndpoint *ep = lower_endpoint(lower);
 
-    if (!g_queue_is_empty(&lower->uppers)) {
+    if (link_has_uppers(lower)) {
         return;
     }
     if (ep->n_queues) {
