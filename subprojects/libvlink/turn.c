@@ -143,6 +143,7 @@ bool turn_extend(Link *link, Packet *p)
     if (!turn_is_over(t) || turn_is_urgent(link, p)) {
         return true;
     }
+    t->asks = true;
     if (!t->waiting) {
         t->waiting = true;
         t->queue = TURN_NO_QUEUE;
@@ -267,6 +268,7 @@ static unsigned turn_serve(Link *link, unsigned budget)
 
     turn_leave(link);
     t->urgent = false;
+    t->asks = false;
     t->served = lower->ring.epoch;
     t->visit = visit;
     lower->ring.serving = link;
@@ -361,24 +363,79 @@ static uint64_t ring_quantum(Link *lower)
 }
 
 /*
+ * Who only has frames for siblings needs no room below.  That is found out by
+ * trying, with a turn that does not count for its share of what is below.
+ */
+static unsigned turn_serve_local(Link *link, uint64_t quantum,
+                                 unsigned budget)
+{
+    Turn *t = &link->turn;
+    int64_t deficit = t->deficit;
+    bool ahead = t->ahead;
+    unsigned done;
+
+    t->deficit = quantum * link->weight;
+    done = turn_serve(link, budget);
+    t->deficit = deficit;
+    if (t->waiting && !t->urgent) {
+        g_queue_unlink(turn_place(link), &t->node);
+        turn_stand(link, ahead && deficit > 0, false);
+    }
+    return done;
+}
+
+static bool turn_asks(const Link *link)
+{
+    return link->turn.asks &&
+           link->turn.served != link->lower->ring.epoch &&
+           (ring_is_closed(link->lower) || turn_is_blocked(link));
+}
+
+static Link *queue_find(const GQueue *queue, bool (*is)(const Link *))
+{
+    for (GList *l = queue->head; l; l = l->next) {
+        if (is(l->data)) {
+            return l->data;
+        }
+    }
+    return NULL;
+}
+
+static Link *ring_find(const Ring *ring, bool (*is)(const Link *))
+{
+    return queue_find(&ring->ahead, is) ?: queue_find(&ring->turns, is);
+}
+
+/* Something is to be done for it as soon as the loop has come round. */
+static bool turn_has_more(const Link *link)
+{
+    return link->turn.asks ||
+           !(ring_is_closed(link->lower) || turn_is_blocked(link));
+}
+
+/*
  * One turn for each who waits, and then the loop has to come round: who is
  * not here now may only have to be given its next portion.
  */
 static unsigned ring_poll(Poll *poll, unsigned budget)
 {
     Link *lower = poll_owner(poll, Link, ring.poll);
+    Ring *ring = &lower->ring;
     uint64_t quantum = ring_quantum(lower);
     unsigned done = 0;
     Link *link;
 
-    lower->ring.epoch++;
+    ring->epoch++;
     while (done < budget && !ring_is_closed(lower) &&
-           (link = ring_next(lower, quantum))) {
-        if (link->turn.served == lower->ring.epoch) {
-            poll_schedule(poll);
-            break;
-        }
+           (link = ring_next(lower, quantum)) &&
+           link->turn.served != ring->epoch) {
         done += turn_serve(link, budget - done);
+    }
+    while (done < budget && (link = ring_find(ring, turn_asks))) {
+        done += turn_serve_local(link, quantum, budget - done);
+    }
+    if (ring_find(ring, turn_has_more)) {
+        poll_schedule(poll);
     }
     return done;
 }

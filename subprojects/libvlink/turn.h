@@ -49,6 +49,7 @@ typedef struct Turn {
     unsigned epoch;             /* Ring.epoch when it was last looked at ... */
     uint64_t own, others;       /* ... how much it and the others have sent */
     bool crowded;               /* the others not next to nothing */
+    bool asks;                  /* for a turn, since it had its last one */
     bool waiting;               /* stands in the ring, or will be put there */
     bool ahead;                 /* in Ring.ahead */
     bool urgent;                /* woken whatever its deficit */
