@@ -331,6 +331,11 @@ bool match_compile(Match *m, const char *text, GError **err)
         return true;
     }
     pcap = pcap_open_dead(DLT_EN10MB, 65535);
+    if (!pcap) {
+        g_set_error(err, LINK_ERROR, ENOMEM, "match='%s': %s", text,
+                    g_strerror(ENOMEM));
+        return false;
+    }
     ok = match_compile_on(pcap, m, text, err);
     pcap_close(pcap);
     return ok;
