@@ -25,6 +25,8 @@ static inline void clock_advance(int64_t ns)
 {
     clock_run_until(clock_now() + ns);
 }
+/* So much time passes at once, and nothing runs meanwhile. */
+void clock_jump(int64_t ns);
 /* Run what is due now until nothing is. */
 void clock_run_pending(void);
 /* Run one LinkWork that is due now; false where none is. */
