@@ -64,6 +64,7 @@ struct Coalescer {
     void *opaque;
     unsigned n;                 /* flows in use, which come first */
     Flow *flows[MAX_FLOWS];     /* oldest first */
+    uint64_t merged;
 };
 
 Coalescer *coalescer_new(CoalesceEmit *emit, void *opaque)
@@ -94,6 +95,16 @@ void coalescer_free(Coalescer *c)
 bool coalescer_is_empty(const Coalescer *c)
 {
     return !c->n;
+}
+
+unsigned coalescer_kept(const Coalescer *c)
+{
+    return c->n;
+}
+
+uint64_t coalescer_merged(const Coalescer *c)
+{
+    return c->merged;
 }
 
 /* --- sums ----------------------------------------------------------------- */
@@ -401,6 +412,7 @@ bool coalescer_add(Coalescer *c, const Packet *p, unsigned can)
         Flow *f = c->flows[i];
 
         if (merge(f, &s)) {
+            c->merged++;
             if (is_over(&s, f->size)) {
                 emit_flow(c, i);
             }

@@ -41,4 +41,10 @@ void coalescer_flush(Coalescer *c);
 
 bool coalescer_is_empty(const Coalescer *c);
 
+/* Frames that are kept. */
+unsigned coalescer_kept(const Coalescer *c);
+
+/* Segments that have become a part of another one so far. */
+uint64_t coalescer_merged(const Coalescer *c);
+
 #endif

@@ -227,6 +227,10 @@ static void link_del_now(Link *link)
     if (link->ops->dellink) {
         link->ops->dellink(link);
     }
+    link->stats.drops[DROP_NO_RECEIVER] += link_rx_waiting(link);
+    if (link->lower) {
+        link_stats_add(&link->lower->deleted, &link->stats);
+    }
     link_free(link);
 }
 
@@ -474,12 +478,6 @@ static SLOW_PATH LinkTx link_refuse(Link *link, const Packet *p)
     return LINK_TX_BUSY;
 }
 
-static inline void link_count_tx(Link *link, uint32_t len)
-{
-    link->stats.tx_packets++;
-    link->stats.tx_bytes += len;
-}
-
 /* A kind that is busy for reasons of its own wakes its link itself. */
 static inline LinkTx link_xmit_upper(Link *link, Packet *p)
 {
@@ -508,7 +506,9 @@ static inline LinkTx link_xmit_now(Link *link, Packet *p)
     if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
         return link_refuse(link, p);
     }
-    link_count_tx(link, len);
+    if (link->lower) {
+        link_count_tx(link, len);       /* a root has counted pieces */
+    }
     return tx;
 }
 
@@ -532,8 +532,8 @@ static SLOW_PATH LinkTx link_xmit_shaped(Link *link, Packet *p)
 
 static SLOW_PATH LinkTx link_xmit_down(Link *link, Packet *p)
 {
-    link_count_tx(link, p->len);
     if (link->lower) {
+        link_count_tx(link, p->len);
         link->lower->ring.sent += p->len;
     }
     return link_drop(link, p, DROP_LINK_DOWN);

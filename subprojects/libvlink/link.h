@@ -125,6 +125,7 @@ struct Link {
     Link *pair;                 /* other end of a wire, see link_join() */
     Poller *poller;             /* of the lowest link, shared upwards */
     LinkStats stats;
+    LinkStats deleted;          /* of links that were on top of it */
     bool admin_up;
     bool carrier;
     unsigned offloads;          /* Offloads that its far end takes */
@@ -355,6 +356,19 @@ static inline void link_count_rx(Link *link, const Packet *p)
 {
     link->stats.rx_packets++;
     link->stats.rx_bytes += p->len;
+}
+
+static inline void link_count_tx(Link *link, uint32_t len)
+{
+    link->stats.tx_packets++;
+    link->stats.tx_bytes += len;
+}
+
+/* Of one frame @n pieces were sent; @all: it is no more than these. */
+static inline void link_count_pieces(Link *link, unsigned n, bool all)
+{
+    link->stats.made += n;
+    link->stats.made -= all;
 }
 
 static inline void link_trace(const Link *link, LinkEvent event,

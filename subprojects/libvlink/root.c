@@ -18,12 +18,19 @@ static LinkTx root_refuse(Link *link, unsigned queue)
 static inline LinkTx root_send(Link *link, Packet *p)
 {
     unsigned queue = p->queue;
+    uint32_t len = p->len;
     LinkTx tx;
 
     link->poller->calls++;
     tx = link->ops->xmit(link, p);
     link->poller->calls--;
-    return G_LIKELY(tx != LINK_TX_BUSY) ? tx : root_refuse(link, queue);
+    if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
+        return root_refuse(link, queue);
+    }
+    if (G_LIKELY(tx == LINK_TX_OK)) {
+        link_count_tx(link, len);
+    }
+    return tx;
 }
 
 /* --- cutting ------------------------------------------------------------- */
@@ -31,6 +38,16 @@ static inline LinkTx root_send(Link *link, Packet *p)
 static bool root_emit(void *opaque, Packet *piece)
 {
     return root_send(opaque, piece) != LINK_TX_BUSY;
+}
+
+/* As many pieces of @p as the far end has room for; true: all. */
+static bool root_pieces(Link *link, Packet *p)
+{
+    unsigned before = p->pieces;
+    bool all = offload_send(p, link->offloads, root_emit, link);
+
+    link_count_pieces(link, p->pieces - before, all);
+    return all;
 }
 
 static bool root_has_rest(const Link *link, unsigned queue)
@@ -47,7 +64,7 @@ static bool root_has_rest(const Link *link, unsigned queue)
 
 static LinkTx root_cut(Link *link, Packet *p)
 {
-    if (!offload_send(p, link->offloads, root_emit, link)) {
+    if (!root_pieces(link, p)) {
         if (!p->pieces) {
             return LINK_TX_BUSY;
         }
@@ -81,7 +98,7 @@ void root_wake(Link *link)
         Packet *rest = packet_queue_pop(&root->rests);
 
         if (root_is_busy(root, rest->queue) ||
-            !offload_send(rest, link->offloads, root_emit, link)) {
+            !root_pieces(link, rest)) {
             packet_queue_push(&root->rests, rest);
         } else {
             packet_put(rest);

@@ -38,14 +38,21 @@ static bool rx_emit(void *opaque, Packet *piece)
 }
 
 /* Where the user is busy in the middle of it, p->pieces says how far it is. */
+static SLOW_PATH LinkTx rx_cut(RxQueue *q, Packet *p)
+{
+    unsigned before = p->pieces;
+    bool all = offload_send(p, q->link->offloads, rx_emit, q);
+
+    link_count_pieces(q->link, p->pieces - before, all);
+    return all ? LINK_TX_OK : LINK_TX_BUSY;
+}
+
 static inline LinkTx rx_offer(RxQueue *q, Packet *p)
 {
-    unsigned can = q->link->offloads;
-
-    if (G_LIKELY(!(offload_needs(p) & ~can) && !p->pieces)) {
+    if (G_LIKELY(!(offload_needs(p) & ~q->link->offloads) && !p->pieces)) {
         return rx_give(q, p);
     }
-    return offload_send(p, can, rx_emit, q) ? LINK_TX_OK : LINK_TX_BUSY;
+    return rx_cut(q, p);
 }
 
 /* --- the queue ----------------------------------------------------------- */
@@ -223,13 +230,16 @@ static inline bool rx_may_coalesce(const LinkRx *rx, const Packet *p)
 static SLOW_PATH bool rx_coalesce(Link *link, const Packet *p)
 {
     LinkRx *rx = &link->rx;
+    uint64_t merged;
 
     if (!rx->coalescer) {
         rx->coalescer = coalescer_new(rx_pass_merged, link);
     }
+    merged = coalescer_merged(rx->coalescer);
     if (!coalescer_add(rx->coalescer, p, link->offloads)) {
         return false;
     }
+    link->stats.absorbed += coalescer_merged(rx->coalescer) - merged;
     if (!coalescer_is_empty(rx->coalescer)) {
         poll_schedule(&rx->flush);
     }
@@ -321,7 +331,7 @@ void link_rx_ready(Link *link, unsigned queue)
 
 unsigned link_rx_waiting(const Link *link)
 {
-    unsigned n = 0;
+    unsigned n = link->rx.coalescer ? coalescer_kept(link->rx.coalescer) : 0;
 
     for (unsigned i = 0; i < link->rx.made; i++) {
         const RxQueue *q = link->rx.queue[i];

@@ -62,6 +62,14 @@ static GVariant *save_stats(const LinkStats *stats)
                          stats->tx_packets, stats->tx_bytes, &drops);
 }
 
+static void add_stats(GVariantBuilder *state, const LinkStats *stats)
+{
+    g_variant_builder_add(state, "{sv}", "stats", save_stats(stats));
+    g_variant_builder_add(state, "{sv}", "made",
+                          g_variant_new("(tt)", stats->made,
+                                        stats->absorbed));
+}
+
 static void load_stats(LinkStats *stats, GVariant *state)
 {
     g_autoptr(GVariantIter) drops = NULL;
@@ -69,6 +77,7 @@ static void load_stats(LinkStats *stats, GVariant *state)
     uint64_t n;
 
     *stats = (LinkStats) { 0 };
+    g_variant_lookup(state, "made", "(tt)", &stats->made, &stats->absorbed);
     if (!g_variant_lookup(state, "stats", STATS_FORMAT, &stats->rx_packets,
                           &stats->rx_bytes, &stats->tx_packets,
                           &stats->tx_bytes, &drops)) {
@@ -87,7 +96,7 @@ static GVariant *save_link(const Link *link)
     GVariantBuilder state;
 
     g_variant_builder_init(&state, LINK_STATE_TYPE);
-    g_variant_builder_add(&state, "{sv}", "stats", save_stats(&link->stats));
+    add_stats(&state, &link->stats);
     if (link->ops->save) {
         link->ops->save(link, &state);
     }
@@ -130,6 +139,15 @@ static const LinkOps *upper_ops(const Link *lower)
     return first ? first->ops : NULL;
 }
 
+static GVariant *deleted_state(const Link *lower)
+{
+    GVariantBuilder state;
+
+    g_variant_builder_init(&state, LINK_STATE_TYPE);
+    add_stats(&state, &lower->deleted);
+    return g_variant_builder_end(&state);
+}
+
 GVariant *link_state_save(const Link *lower)
 {
     const LinkOps *ops = upper_ops(lower);
@@ -144,7 +162,8 @@ GVariant *link_state_save(const Link *lower)
     if (ops && ops->save_port) {
         ops->save_port(lower, &port);
     }
-    g_variant_builder_add(&state, "{sv}", "stats", save_stats(&lower->stats));
+    add_stats(&state, &lower->stats);
+    g_variant_builder_add(&state, "{sv}", "deleted", deleted_state(lower));
     g_variant_builder_add(&state, "{sv}", "links",
                           g_variant_builder_end(&links));
     g_variant_builder_add(&state, "{sv}", "port",
@@ -163,6 +182,17 @@ static void load_port(Link *lower, GVariant *state, LinkMisfits *m)
     }
 }
 
+static void load_deleted(Link *lower, GVariant *state)
+{
+    g_autoptr(GVariant) deleted = g_variant_lookup_value(state, "deleted",
+                                                         LINK_STATE_TYPE);
+
+    lower->deleted = (LinkStats) { 0 };
+    if (deleted) {
+        load_stats(&lower->deleted, deleted);
+    }
+}
+
 bool link_state_load(Link *lower, GVariant *state, GError **err)
 {
     g_autoptr(GVariantIter) links = NULL;
@@ -171,6 +201,7 @@ bool link_state_load(Link *lower, GVariant *state, GError **err)
     GVariant *link;
 
     load_stats(&lower->stats, state);
+    load_deleted(lower, state);
     load_port(lower, state, &m);
     if (g_variant_lookup(state, "links", "a(ssa{sv})", &links)) {
         while (g_variant_iter_next(links, "(&s&s@a{sv})", &name, &kind,

@@ -39,3 +39,16 @@ uint64_t link_stats_drops(const LinkStats *stats)
     }
     return sum;
 }
+
+void link_stats_add(LinkStats *stats, const LinkStats *more)
+{
+    stats->rx_packets += more->rx_packets;
+    stats->rx_bytes += more->rx_bytes;
+    stats->tx_packets += more->tx_packets;
+    stats->tx_bytes += more->tx_bytes;
+    stats->made += more->made;
+    stats->absorbed += more->absorbed;
+    for (int i = DROP_NONE + 1; i < DROP__MAX; i++) {
+        stats->drops[i] += more->drops[i];
+    }
+}

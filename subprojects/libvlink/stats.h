@@ -73,6 +73,13 @@ typedef struct LinkStats {
     uint64_t rx_bytes;
     uint64_t tx_packets;        /* from the link's user, accepted */
     uint64_t tx_bytes;
+    /*
+     * What came into being here (copies for many, pieces, answers), and what
+     * ended here without being dropped (answered, merged, wanted by nobody).
+     * With these, what entered is what left, was dropped, or waits.
+     */
+    uint64_t made;
+    uint64_t absorbed;
     uint64_t drops[DROP__MAX];
 } LinkStats;
 
@@ -84,5 +91,8 @@ DropReason drop_reason_find(const char *name);
 
 /* Sum of all drops. */
 uint64_t link_stats_drops(const LinkStats *stats);
+
+/* All that @more has counted, too. */
+void link_stats_add(LinkStats *stats, const LinkStats *more);
 
 #endif

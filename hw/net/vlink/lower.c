@@ -80,6 +80,8 @@ static ssize_t lower_receive_iov(NetClientState *nc, const struct iovec *iov,
     }
     if (vlink_take(q, iov, iovcnt, &p)) {
         link_receive(q->ep->link, &p);
+    } else {
+        link_count_rx(q->ep->link, &p);
     }
     return vlink_taken(&p);
 }

@@ -18,21 +18,23 @@ QEMU_BUILD_BUG_ON((int)IPVLAN_WAIT_TURN != LINK_WAIT_TURN - 1);
 QEMU_BUILD_BUG_ON((int)IPVLAN_WAIT_UPLINK != LINK_WAIT_LOWER - 1);
 QEMU_BUILD_BUG_ON((int)IPVLAN_WAIT_RATE != LINK_WAIT_RATE - 1);
 
-static IpvlanStats *fill_stats(const Link *link)
+static IpvlanStats *fill_stats(const LinkStats *counted)
 {
     IpvlanStats *stats = g_new0(IpvlanStats, 1);
     IpvlanDropList **tail = &stats->drops;
 
-    stats->rx_packets = link->stats.rx_packets;
-    stats->rx_bytes = link->stats.rx_bytes;
-    stats->tx_packets = link->stats.tx_packets;
-    stats->tx_bytes = link->stats.tx_bytes;
+    stats->rx_packets = counted->rx_packets;
+    stats->rx_bytes = counted->rx_bytes;
+    stats->tx_packets = counted->tx_packets;
+    stats->tx_bytes = counted->tx_bytes;
+    stats->made = counted->made;
+    stats->absorbed = counted->absorbed;
     for (int i = DROP_NONE + 1; i < DROP__MAX; i++) {
-        if (link->stats.drops[i]) {
+        if (counted->drops[i]) {
             IpvlanDrop *drop = g_new0(IpvlanDrop, 1);
 
             drop->reason = g_strdup(drop_reason_name(i));
-            drop->packets = link->stats.drops[i];
+            drop->packets = counted->drops[i];
             QAPI_LIST_APPEND(tail, drop);
         }
     }
@@ -145,7 +147,7 @@ static IpvlanSlaveStatus *fill_slave(const Link *link, IpvlanMode mode)
     slave->flows = info.flows;
     fill_queues(link, slave);
     fill_shares(link, slave);
-    slave->stats = fill_stats(link);
+    slave->stats = fill_stats(&link->stats);
     ipvlan_foreach_addr(link, append_addr, &walk);
     slave->has_groups = mode < IPVLAN_L3;
     ipvlan_foreach_group(link, append_group, &groups);
@@ -214,13 +216,15 @@ static IpvlanPortStatus *fill_port(const Link *lower,
     port->mac = qemu_mac_strdup_printf(info->mac);
     port->link_up = link_is_up(lower);
     port->backlog = info->backlog;
+    port->waiting = info->waiting;
     if (info->mode >= IPVLAN_L3) {
         fill_router(lower, info, port);
     }
     if (info->mode == IPVLAN_L3S) {
         fill_filter(lower, info, port);
     }
-    port->stats = fill_stats(lower);
+    port->stats = fill_stats(&lower->stats);
+    port->deleted = fill_stats(&lower->deleted);
     for (GList *l = lower->uppers.head; l; l = l->next) {
         QAPI_LIST_APPEND(tail, fill_slave(l->data, info->mode));
     }

@@ -52,6 +52,8 @@ static ssize_t upper_receive_iov(NetClientState *nc, const struct iovec *iov,
         }
         q->tx_packets++;
         q->tx_bytes += len;
+    } else {
+        link_count_tx(q->ep->link, p.len);
     }
     return vlink_taken(&p);
 }

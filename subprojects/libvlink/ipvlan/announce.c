@@ -28,6 +28,7 @@ static unsigned announce_poll(Poll *poll, unsigned budget)
         if (link_xmit(port->lower, &p) == LINK_TX_BUSY) {
             return 0;                   /* announce_wake() */
         }
+        port->lower->stats.made++;
         announce_forget(a);
     }
     return done;

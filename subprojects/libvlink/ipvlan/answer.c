@@ -19,6 +19,7 @@ static void to_guest(IpvlanSlave *slave, const Craft *c)
     struct iovec iov;
 
     craft_packet(c, &iov, &p);
+    slave->link->stats.made++;
     link_receive(slave->link, &p);
 }
 
@@ -32,6 +33,7 @@ static void to_uplink(IpvlanPort *port, const Craft *c)
     struct iovec iov;
 
     craft_packet(c, &iov, &p);
+    port->lower->stats.made++;
     link_trace(port->lower, LINK_EVENT_SEND, NULL, &p);
     if (link_xmit(port->lower, &p) != LINK_TX_BUSY) {
         return;
@@ -68,7 +70,7 @@ void answer_drop(IpvlanPort *port, DropReason why)
 
 void answer_destroy(IpvlanPort *port)
 {
-    packet_queue_purge(&port->answers);
+    answer_drop(port, DROP_LINK_DOWN);
 }
 
 /* --- making them --------------------------------------------------------- */
@@ -193,11 +195,15 @@ static LinkTx answer_guest_nd(IpvlanSlave *slave, const Packet *p)
 
 LinkTx answer_guest(IpvlanSlave *slave, const Packet *p)
 {
+    LinkTx tx = LINK_TX_OK;
+
     if (p->layers.kind == PACKET_ND) {
-        return answer_guest_nd(slave, p);
+        tx = answer_guest_nd(slave, p);
+    } else {
+        answer_guest_arp(slave, p);
     }
-    answer_guest_arp(slave, p);
-    return LINK_TX_OK;
+    slave->link->stats.absorbed += tx == LINK_TX_OK;
+    return tx;
 }
 
 /* --- to the uplink ------------------------------------------------------- */
@@ -236,17 +242,17 @@ static void answer_uplink_nd(IpvlanPort *port, const Packet *p)
 
 void answer_uplink(IpvlanPort *port, const Packet *p)
 {
-    if (p->layers.kind == PACKET_ARP) {
-        neigh_input(port, p);
-        answer_uplink_arp(port, p);
-        return;
-    }
-    if (packet_hop_limit(p) != ND_HOP_LIMIT) {
+    if (p->layers.kind == PACKET_ND && packet_hop_limit(p) != ND_HOP_LIMIT) {
         link_drop(port->lower, p, DROP_BAD_HEADER);
         return;
     }
+    port->lower->stats.absorbed++;
     neigh_input(port, p);
-    answer_uplink_nd(port, p);
+    if (p->layers.kind == PACKET_ARP) {
+        answer_uplink_arp(port, p);
+    } else {
+        answer_uplink_nd(port, p);
+    }
 }
 
 /* --- on its own ---------------------------------------------------------- */

@@ -264,17 +264,25 @@ LinkTx fragment_send(const Packet *p, uint32_t mtu, FragmentEmit *emit,
 typedef struct ToNeigh {
     IpvlanSlave *slave;
     const IpAddr *hop;
+    unsigned emitted;
 } ToNeigh;
 
 static LinkTx emit_to_neigh(void *opaque, Packet *piece, bool rest)
 {
-    const ToNeigh *to = opaque;
+    ToNeigh *to = opaque;
+    LinkTx tx = (rest ? neigh_send_rest : neigh_send)(to->slave, to->hop,
+                                                      piece);
 
-    return (rest ? neigh_send_rest : neigh_send)(to->slave, to->hop, piece);
+    to->emitted += tx != LINK_TX_BUSY;
+    return tx;
 }
 
 LinkTx fragment_to_neigh(IpvlanSlave *slave, const IpAddr *hop,
                          const Packet *p, uint32_t mtu)
 {
-    return fragment_send(p, mtu, emit_to_neigh, &(ToNeigh) { slave, hop });
+    ToNeigh to = { .slave = slave, .hop = hop };
+    LinkTx tx = fragment_send(p, mtu, emit_to_neigh, &to);
+
+    link_count_pieces(slave->link, to.emitted, tx != LINK_TX_BUSY);
+    return tx;
 }

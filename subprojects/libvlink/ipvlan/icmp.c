@@ -224,6 +224,7 @@ SLOW_PATH void icmp_error_to_guest(IpvlanSlave *slave, const Packet *p,
 
     if (craft_answer(&c, slave, &teller, p, error, mtu)) {
         craft_packet(&c, &iov, &answer);
+        slave->link->stats.made++;
         link_receive(slave->link, &answer);
     }
 }
@@ -242,6 +243,8 @@ SLOW_PATH void icmp_error_to_uplink(IpvlanSlave *slave, const Packet *p,
 
     if (craft_answer(&c, slave, &teller, p, error, 0)) {
         craft_packet(&c, &iov, &answer);
-        link_xmit(slave->port->lower, &answer);     /* or it is lost */
+        /* where the uplink is busy it is not */
+        slave->port->lower->stats.made +=
+            link_xmit(slave->port->lower, &answer) != LINK_TX_BUSY;
     }
 }

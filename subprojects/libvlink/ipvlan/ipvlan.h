@@ -107,6 +107,7 @@ typedef struct IpvlanPortInfo {
     const uint8_t *mac;
     unsigned addresses;         /* in the table */
     unsigned backlog;           /* broadcast that waits, in packets */
+    unsigned waiting;           /* all that waits at the port, in packets */
     const IpAddr *gateway4;     /* NULL: none */
     const IpAddr *gateway6;
     uint32_t mtu;

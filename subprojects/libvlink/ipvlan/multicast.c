@@ -49,16 +49,6 @@ static void backlog_push(BroadcastSource *source, Packet *p)
     poll_schedule(&source->poll);
 }
 
-void broadcast_source_destroy(BroadcastSource *source)
-{
-    Packet *p;
-
-    poll_cancel(&source->poll);
-    while ((p = backlog_pop(source, false))) {
-        packet_put(p);
-    }
-}
-
 static Link *source_link(const BroadcastSource *source)
 {
     return source->slave ? source->slave->link : source->port->lower;
@@ -79,6 +69,12 @@ void broadcast_drop(IpvlanPort *port, DropReason why)
     while (port->sources.head) {
         broadcast_source_drop(port->sources.head->data, why);
     }
+}
+
+void broadcast_source_destroy(BroadcastSource *source)
+{
+    poll_cancel(&source->poll);
+    broadcast_source_drop(source, DROP_LINK_DOWN);
 }
 
 static BroadcastSource *longest_source(IpvlanPort *port)
@@ -163,6 +159,7 @@ static void deliver(IpvlanSlave *slave, const Packet *p, const GroupFrame *g)
 static unsigned fan_out(const BroadcastSource *source, const Packet *p)
 {
     const IpvlanSlave *sender = reflected_sender(source, p);
+    LinkStats *stats = &source->port->lower->stats;
     GroupFrame g;
     unsigned n = 0;
 
@@ -175,6 +172,8 @@ static unsigned fan_out(const BroadcastSource *source, const Packet *p)
             n++;
         }
     }
+    stats->made += n;
+    stats->absorbed++;
     return n;
 }
 

@@ -353,7 +353,9 @@ static void solicit(Neigh *n)
     craft_packet(&c, &iov, &p);
     n->unsent = false;
     n->tries++;
+    n->port->lower->stats.made++;
     if (link_xmit(n->port->lower, &p) == LINK_TX_BUSY) {
+        n->port->lower->stats.made--;
         n->tries--;
         n->unsent = true;
         owe(n);
@@ -861,7 +863,7 @@ static void forget_waiting(Neigh *n, const IpvlanSlave *slave)
     for (GList *l = n->waiting.head, *next; l; l = next) {
         next = l->next;
         if (sender_of(l->data) == slave) {
-            packet_put(wait_take(n, l->data));
+            wait_drop(n, l->data, DROP_LINK_DOWN);
         }
     }
     look_ready(n);
@@ -985,6 +987,19 @@ void neigh_gateways_changed(IpvlanPort *port)
 }
 
 /* --- for the library's user ---------------------------------------------- */
+
+unsigned neigh_waiting(const IpvlanPort *port)
+{
+    const NeighTable *t = &port->neigh;
+    unsigned n = 0;
+
+    for (NeighState s = 0; s < NEIGH_STATES; s++) {
+        for (const GList *l = t->states[s].head; l; l = l->next) {
+            n += ((const Neigh *)l->data)->waiting.length;
+        }
+    }
+    return n;
+}
 
 void ipvlan_foreach_neigh(const Link *lower,
                           void (*fn)(const IpvlanNeighInfo *, void *opaque),

@@ -85,6 +85,9 @@ void neigh_flush(IpvlanPort *port, DropReason why);
  */
 void neigh_gateways_changed(IpvlanPort *port);
 
+/* Packets that wait for neighbours. */
+unsigned neigh_waiting(const IpvlanPort *port);
+
 /* @slave goes: what it waits for, and what it has made, goes too. */
 void neigh_forget(IpvlanSlave *slave);
 

@@ -322,6 +322,13 @@ void ipvlan_register(void)
 
 /* --- for the library's user ---------------------------------------------- */
 
+/* Broadcast, packets for neighbours, and what the uplink is owed. */
+static unsigned port_waiting(const IpvlanPort *port)
+{
+    return port->backlog + neigh_waiting(port) + port->answers.length +
+           port->lower->root.rests.length;
+}
+
 bool ipvlan_port_info(const Link *lower, IpvlanPortInfo *info)
 {
     const IpvlanPort *port;
@@ -333,6 +340,7 @@ bool ipvlan_port_info(const Link *lower, IpvlanPortInfo *info)
     *info = (IpvlanPortInfo) {
         .mode = port->mode, .flag = port->flag, .mac = port->mac,
         .addresses = addr_table_count(&port->addrs), .backlog = port->backlog,
+        .waiting = port_waiting(port),
         .gateway4 = port->gateway4.family ? &port->gateway4 : NULL,
         .gateway6 = port->gateway6.family ? &port->gateway6 : NULL,
         .mtu = port->mtu, .ra = port->ra, .proxy_arp = port->proxy_arp,

@@ -75,6 +75,7 @@ static SLOW_PATH LinkTx ipvlan_send_broadcast(IpvlanSlave *slave, Packet *p)
     tx = ipvlan_transmit(slave, &out);
     if (tx != LINK_TX_BUSY && port->flag == IPVLAN_BRIDGE &&
         port->slaves.length > 1) {
+        slave->link->stats.made++;
         ipvlan_defer(&slave->broadcast, p);
         return LINK_TX_OK;
     }

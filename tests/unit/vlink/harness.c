@@ -418,6 +418,38 @@ void net_init(Net *net, IpvlanMode mode, IpvlanFlag flag)
     trace_reset();
 }
 
+/*
+ * What entered, or was made here, has left, was dropped, ended here or waits;
+ * whatever a test is about.
+ */
+static void assert_conserved(const Net *net)
+{
+    const Link *lower = net->wire.link;
+    LinkStats slaves = lower->deleted;
+    IpvlanPortInfo info = { .waiting = 0 };
+    uint64_t waiting = 0;
+
+    if (net->injects) {
+        return;
+    }
+    for (GList *l = lower->uppers.head; l; l = l->next) {
+        const Link *link = l->data;
+
+        link_stats_add(&slaves, &link->stats);
+        waiting += link_rx_waiting(link);
+    }
+    if (!ipvlan_port_info(lower, &info)) {
+        info.waiting = lower->root.rests.length;
+    }
+    waiting += info.waiting;
+    g_assert_cmpuint(slaves.tx_packets + lower->stats.rx_packets +
+                     slaves.made + lower->stats.made, ==,
+                     slaves.rx_packets + lower->stats.tx_packets +
+                     slaves.absorbed + lower->stats.absorbed +
+                     link_stats_drops(&slaves) +
+                     link_stats_drops(&lower->stats) + waiting);
+}
+
 void net_del(User *u)
 {
     link_del(u->link);
@@ -426,11 +458,13 @@ void net_del(User *u)
 
 void net_close(Net *net)
 {
+    assert_conserved(net);
     for (unsigned i = 0; i < net->n; i++) {
         if (net->user[i].link) {
             net_del(&net->user[i]);
         }
     }
+    assert_conserved(net);
     wire_fini(&net->wire);
 }
 

@@ -120,6 +120,7 @@ typedef struct Net {
     IpvlanFlag flag;
     User user[NET_USERS];
     unsigned n;
+    bool injects;               /* frames, or counters, that no link has seen */
 } Net;
 
 extern const uint8_t port_mac[ETHER_ADDR_LEN];

@@ -477,6 +477,7 @@ static void path_init(Path *t)
     Scattered s;
 
     net_init(&t->net, IPVLAN_L3, IPVLAN_BRIDGE);
+    t->net.injects = true;
     t->u = net_owner(&t->net, A4);
     t->slave = link_priv(t->u->link);
     t->hop = ip(HOP4);

@@ -46,6 +46,7 @@ typedef struct Two {
 static void two_init(Two *t, const Family *f)
 {
     net_init(&t->net, IPVLAN_L3, IPVLAN_BRIDGE);
+    t->net.injects = true;
     t->f = f;
     t->a = net_owner(&t->net, f->a);
     t->b = net_owner(&t->net, f->b);
@@ -59,6 +60,7 @@ static void two_init_gw(Two *t)
     IpPrefix a = prefix(A4);
 
     net_init(&t->net, IPVLAN_L3, IPVLAN_BRIDGE);
+    t->net.injects = true;
     t->f = &v4;
     t->a = net_add(&t->net, (IpvlanConfig) {
         .addrs = &a, .n_addrs = 1, .gateways = gateways, .n_gateways = 2,
@@ -1580,6 +1582,7 @@ static void test_storm(void)
     unsigned drops = 0, steps = 200000;
 
     net_init(&s.two.net, IPVLAN_L3, IPVLAN_BRIDGE);
+    s.two.net.injects = true;
     s.two.f = &v4;
     for (unsigned i = 0; i < SLAVES; i++) {
         g_autofree char *addr = g_strdup_printf("10.0.0.%u", 1 + i);

@@ -64,6 +64,7 @@ static void start(IpvlanMode mode)
 {
     net_init(&there, mode, IPVLAN_BRIDGE);
     net_init(&here, mode, IPVLAN_BRIDGE);
+    here.injects = true;
 }
 
 static void stop(void)
@@ -534,6 +535,7 @@ static void test_other_mode(void)
     ask_outside(&there.user[0], A, 1000);
     net_close(&here);
     net_init(&here, IPVLAN_L2_MACNAT, IPVLAN_BRIDGE);
+    here.injects = true;
     net_learner(&here);
     net_learner(&here);
     assert_fits();
