@@ -215,6 +215,15 @@ def test_libvirt(report):
         python_tests(report, 'libvirt')
 
 
+def test_soak(report):
+    """Guests that talk for two minutes while all else changes."""
+    if os.geteuid():
+        report.skipped.append(('soak', 'only root makes network namespaces '
+                                       'and taps'))
+        return
+    run_case(report, 'soak', [SCRIPTS / 'soak', '--time', '120'])
+
+
 def test_scripts(report):
     """The scripts of this repository, the demo among them."""
     python_tests(report, 'scripts')
