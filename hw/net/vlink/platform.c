@@ -341,16 +341,20 @@ const LinkPlatform vlink_platform = {
 
 /* --- a MAC address ------------------------------------------------------- */
 
-/* What tells this host from others: machine-id(5), or else its name. */
-static char *host_identity(void)
-{
-    char *id;
+/*
+ * What tells this host from others: machine-id(5), or else its name.  Read
+ * before there are options, as -run-with chroot= may hide it.
+ */
+static char *host_identity;
 
-    if (g_file_get_contents("/etc/machine-id", &id, NULL, NULL)) {
-        return id;
+static void read_host_identity(void)
+{
+    if (!g_file_get_contents("/etc/machine-id", &host_identity, NULL, NULL)) {
+        host_identity = g_strdup(g_get_host_name());
     }
-    return g_strdup(g_get_host_name());
 }
+
+type_init(read_host_identity)
 
 static char *machine_identity(void)
 {
@@ -363,9 +367,8 @@ static char *machine_identity(void)
 void vlink_default_mac(const char *master, uint8_t mac[ETHER_ADDR_LEN])
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
-    g_autofree char *host = host_identity();
     g_autofree char *machine = machine_identity();
-    const char *parts[] = { host, machine, master };
+    const char *parts[] = { host_identity, machine, master };
     uint8_t digest[32];
     gsize len = sizeof(digest);
 
