@@ -49,6 +49,7 @@ Frame *frame_dup(const Frame *f)
 
     copy->has_vnet = f->has_vnet;
     copy->vnet = f->vnet;
+    memcpy(copy->cuts, f->cuts, sizeof(f->cuts));
     return copy;
 }
 
@@ -60,6 +61,54 @@ Frame *frame_from_packet(const Packet *p)
     f->has_vnet = p->has_vnet;
     f->vnet = p->vnet;
     return f;
+}
+
+static void add_piece(FramePieces *pieces, const Frame *f, unsigned from,
+                      unsigned to)
+{
+    struct iovec *iov = &pieces->iov[pieces->n++];
+
+    iov->iov_len = to - from;
+    iov->iov_base = bytes_new(iov->iov_len);
+    memcpy(iov->iov_base, f->data + from, iov->iov_len);
+}
+
+void frame_pieces(const Frame *f, FramePieces *pieces)
+{
+    unsigned from = 0;
+
+    pieces->n = 0;
+    for (unsigned i = 0; i < FRAME_CUTS; i++) {
+        unsigned cut = f->cuts[i];
+
+        if (cut > from && cut < f->len) {
+            add_piece(pieces, f, from, cut);
+            from = cut;
+        }
+    }
+    add_piece(pieces, f, from, f->len);
+}
+
+bool frame_pieces_equal(const Frame *f, const FramePieces *pieces)
+{
+    unsigned off = 0;
+
+    for (unsigned i = 0; i < pieces->n; i++) {
+        const struct iovec *iov = &pieces->iov[i];
+
+        if (memcmp(iov->iov_base, f->data + off, iov->iov_len)) {
+            return false;
+        }
+        off += iov->iov_len;
+    }
+    return off == f->len;
+}
+
+void frame_pieces_free(FramePieces *pieces)
+{
+    for (unsigned i = 0; i < pieces->n; i++) {
+        free(pieces->iov[i].iov_base);
+    }
 }
 
 IpPrefix prefix(const char *text)
@@ -298,6 +347,13 @@ static bool has_upper_csum(const Frame *f, const FrameOffsets *o)
 
     return !fragment && csum_field(o) &&
            o->l4 + csum_field(o) + 2 <= o->end;
+}
+
+bool frame_has_checksum(const Frame *f)
+{
+    FrameOffsets o = frame_offsets(f);
+
+    return has_upper_csum(f, &o);
 }
 
 Frame *frame_checksum(Frame *f)

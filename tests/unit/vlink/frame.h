@@ -11,12 +11,25 @@
 
 #include "libvlink/packet.h"
 
+#define FRAME_CUTS 3
+
 typedef struct Frame {
     uint8_t *data;              /* exactly @len bytes from malloc() */
     unsigned len;
     bool has_vnet;
     PacketVnet vnet;
+    uint16_t cuts[FRAME_CUTS];  /* where a new piece begins, ascending; or 0 */
 } Frame;
+
+/* The bytes of a frame, copied, as its cuts have them. */
+typedef struct FramePieces {
+    struct iovec iov[FRAME_CUTS + 1];
+    unsigned n;
+} FramePieces;
+
+void frame_pieces(const Frame *f, FramePieces *pieces);
+bool frame_pieces_equal(const Frame *f, const FramePieces *pieces);
+void frame_pieces_free(FramePieces *pieces);
 
 void frame_free(Frame *f);
 Frame *frame_new(const void *data, unsigned len);
@@ -129,6 +142,8 @@ Frame *frame_set_mac_src(Frame *f, const uint8_t *mac);
 Frame *frame_set_mac_dst(Frame *f, const uint8_t *mac);
 /* Right checksums for what the frame says now. */
 Frame *frame_checksum(Frame *f);
+/* Has it an upper layer's checksum that we know, and all that it covers? */
+bool frame_has_checksum(const Frame *f);
 /* Leave the upper layer's checksum to be completed, as virtio-net does. */
 Frame *frame_partial(Frame *f);
 

@@ -17,6 +17,10 @@ extern const LinkPlatform test_platform;
 
 /* g_test_init(), and the kinds "wire" and "ipvlan". */
 void test_init(int *argc, char ***argv);
+/* The kinds alone: for who is no test program of GLib's. */
+void harness_init(void);
+/* The clock and the platform's randomness begin anew: no work is left. */
+void harness_reset(void);
 
 int64_t clock_now(void);
 /* Run what is due, and what that makes due, in order, up to @when. */
