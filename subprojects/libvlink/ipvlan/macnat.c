@@ -249,8 +249,7 @@ LinkTx macnat_transmit(IpvlanSlave *slave, Packet *p)
 
 /* --- towards the guest --------------------------------------------------- */
 
-/* A guest that has not spoken yet may still have told its NIC. */
-static SLOW_PATH bool learn_mac(IpvlanSlave *slave)
+SLOW_PATH bool macnat_ask(IpvlanSlave *slave)
 {
     uint8_t mac[ETHER_ADDR_LEN];
 
@@ -279,7 +278,7 @@ void macnat_receive(IpvlanSlave *slave, Packet *p)
     bool to_port = mac_equal(packet_dst_mac(p), slave->port->mac);
     bool is_arp = p->layers.kind == PACKET_ARP;
 
-    if ((!to_port && !is_arp) || (!slave->has_mac && !learn_mac(slave))) {
+    if ((!to_port && !is_arp) || (!slave->has_mac && !macnat_ask(slave))) {
         return;
     }
     if (G_UNLIKELY(is_arp)) {

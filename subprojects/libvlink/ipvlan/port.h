@@ -210,6 +210,9 @@ static inline void macnat_see(IpvlanSlave *slave, const uint8_t *mac)
     }
 }
 
+/* @slave's guest has not sent yet, but may have told its NIC; false: neither */
+bool macnat_ask(IpvlanSlave *slave);
+
 /* Send @p out of the uplink as coming from the port. */
 LinkTx macnat_transmit(IpvlanSlave *slave, Packet *p);
 /* Make @p, addressed to the port, one addressed to @slave's guest. */

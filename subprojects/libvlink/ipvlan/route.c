@@ -38,8 +38,7 @@ static inline bool is_ip(const Packet *p)
 /* It has not spoken yet, and its NIC does not tell: then it has to be asked. */
 static SLOW_PATH bool learn_mac(IpvlanSlave *slave, const Packet *p)
 {
-    slave->has_mac = link_user_address(slave->link, slave->mac);
-    if (!slave->has_mac) {
+    if (!macnat_ask(slave)) {
         answer_ask_guest(slave, &p->layers.dst);
     }
     return slave->has_mac;

@@ -281,6 +281,28 @@ static void traffic(void)
 
 /* --- modes --------------------------------------------------------------- */
 
+/*
+ * A guest that has only been sent to, while it was routed, is known by its
+ * NIC's word: that is as good in l2-macnat as what it says itself.
+ */
+static void test_silent(void)
+{
+    start(IPVLAN_L3);
+    b->tells_mac = true;
+    user_send(a, udp(port_mac, a->mac, A4, B4));
+    net_clear(&net);
+    change_mode(IPVLAN_L2_MACNAT);
+    net_clear(&net);
+    user_send(a, udp(b->mac, a->mac, A4, B4));
+    assert_got(b, udp(b->mac, a->mac, A4, B4));
+    user_send(b, udp(a->mac, b->mac, B4, A4));
+    net_clear(&net);
+    user_send(a, udp(b->mac, a->mac, A4, B4));
+    assert_got(b, udp(b->mac, a->mac, A4, B4));
+    net_assert_quiet(&net);
+    net_fini(&net);
+}
+
 /* There and back again, twice, and a day for timers that were left behind. */
 static void test_modes(gconstpointer data)
 {
@@ -1628,6 +1650,7 @@ int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
     add_modes();
+    g_test_add_func("/change/mode/silent", test_silent);
     g_test_add_func("/change/mode/same", test_same_mode);
     g_test_add_func("/change/mode/defaults", test_defaults);
     g_test_add_func("/change/flag", test_flag);
