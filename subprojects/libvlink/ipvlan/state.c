@@ -53,6 +53,15 @@ static bool addr_from_bytes(IpAddr *a, GVariant *v)
     return true;
 }
 
+/* RFC 2131, 3.3: of 32 bits of seconds. */
+#define LEASE_MAX (UINT32_MAX * NS_PER_S)
+
+/* When a lease of @left ends; 0: there is none */
+static int64_t lease_end(int64_t now, int64_t left)
+{
+    return left > 0 ? now + MIN(left, LEASE_MAX) : 0;
+}
+
 static void load_addrs(IpvlanSlave *slave, GVariantIter *addrs,
                        LinkMisfits *m)
 {
@@ -77,7 +86,7 @@ static void load_addrs(IpvlanSlave *slave, GVariantIter *addrs,
             continue;
         }
         info.prefix.len = ip_bits(addr->family);
-        if (!ipvlan_own_again(slave, &info, lease > 0 ? now + lease : 0)) {
+        if (!ipvlan_own_again(slave, &info, lease_end(now, lease))) {
             link_misfit(m, "'%s' may not own %s here", slave->link->name,
                         ip_format(addr, text));
         }

@@ -572,6 +572,54 @@ static void test_other_types(void)
     stop();
 }
 
+/* Of one address of n0's. */
+static GVariant *address_state(const char *addr)
+{
+    g_autofree char *text = g_strdup_printf(
+        "{'links': <[('n0', 'ipvlan', {'addresses': <@a(ayyxxx) [%s]>})]>}",
+        addr);
+
+    return g_variant_ref_sink(g_variant_new_parsed(text));
+}
+
+/* However old it says it is, and however long it is leased. */
+static void test_far_times(void)
+{
+    static const char *const times[] = {
+        "9223372036854775807, 9223372036854775807, 9223372036854775807",
+        "-9223372036854775808, -9223372036854775808, -9223372036854775808",
+        "0, 0, 9223372036854775807",
+        "0, 9223372036854775807, 9223372036854775000",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(times); i++) {
+        g_autofree char *text = g_strdup_printf("([byte 10, 0, 0, 1], 3, %s)",
+                                                times[i]);
+        g_autoptr(GVariant) v = address_state(text);
+
+        start_learners();
+        g_assert_true(link_state_load(here.wire.link, v, NULL));
+        g_assert_cmpuint(net_addresses(&here.user[0]), ==, 1);
+        stop();
+    }
+}
+
+/* A lease is no longer than DHCP can say. */
+static void test_long_lease(void)
+{
+    g_autoptr(GVariant) v = address_state(
+        "([byte 10, 0, 0, 1], 3, 0, 0, 9223372036854775807)");
+
+    start_learners();
+    g_assert_true(link_state_load(here.wire.link, v, NULL));
+    clock_advance((UINT32_MAX - INT64_C(1)) * NS_PER_S);
+    g_assert_cmpuint(net_addresses(&here.user[0]), ==, 1);
+    clock_advance(NS_PER_S);
+    g_assert_cmpuint(net_addresses(&here.user[0]), ==, 0);
+    stop();
+    harness_reset();            /* that was 136 years */
+}
+
 static void test_lies(void)
 {
     static const char *const lies[] = {
@@ -583,11 +631,7 @@ static void test_lies(void)
 
     start_learners();
     for (unsigned i = 0; i < G_N_ELEMENTS(lies); i++) {
-        g_autofree char *text = g_strdup_printf(
-            "{'links': <[('n0', 'ipvlan', "
-            "{'addresses': <@a(ayyxxx) [%s]>})]>}", lies[i]);
-        g_autoptr(GVariant) v = g_variant_ref_sink(
-            g_variant_new_parsed(text));
+        g_autoptr(GVariant) v = address_state(lies[i]);
 
         g_assert_false(link_state_load(here.wire.link, v, NULL));
         g_assert_cmpuint(net_addresses(&here.user[0]), ==, 0);
@@ -658,6 +702,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vlink/state/other-mode", test_other_mode);
     g_test_add_func("/vlink/state/empty", test_empty);
     g_test_add_func("/vlink/state/other-types", test_other_types);
+    g_test_add_func("/vlink/state/far-times", test_far_times);
+    g_test_add_func("/vlink/state/long-lease", test_long_lease);
     g_test_add_func("/vlink/state/lies", test_lies);
     g_test_add_func("/vlink/state/damaged", test_damaged);
     return g_test_run();
