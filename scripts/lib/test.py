@@ -185,6 +185,13 @@ def test_lib(report):
         meson_test(report, builddir, 'lib-tests', [], **SANITIZERS)
 
 
+def test_fuzz(report):
+    """Fuzzers of the library: the inputs in the tree, then a minute each."""
+    run_case(report, 'fuzz: what is in the tree',
+             [SCRIPTS / 'fuzz', '--time', '0'])
+    run_case(report, 'fuzz: a minute each', [SCRIPTS / 'fuzz'])
+
+
 def test_qtest(report):
     """The tests that play the guest's part on the devices' side."""
     programs = [f'tests/qtest/{path.stem}' for path in

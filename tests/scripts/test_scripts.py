@@ -15,7 +15,7 @@ QEMU = REPO / 'build' / 'qemu' / 'qemu-system-x86_64'
 
 class Options(ScriptTestCase):
 
-    NAMES = ['bench', 'build', 'demo', 'fetch-qemu', 'format-patches',
+    NAMES = ['bench', 'build', 'demo', 'fetch-qemu', 'format-patches', 'fuzz',
              'graft', 'guest-image', 'libvirt-xml', 'setup', 'test']
 
     def test_help(self):
