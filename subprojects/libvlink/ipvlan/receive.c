@@ -74,6 +74,19 @@ static SLOW_PATH RxHandlerResult receive_broadcast(IpvlanPort *port,
     return RX_HANDLER_CONSUMED;
 }
 
+/*
+ * A guest's own ARP, by way of an access point that answers for others: it
+ * would see an address conflict in it.
+ */
+static bool is_proxied(const IpvlanSlave *owner, const Packet *p)
+{
+    const IpvlanPort *port = owner->port;
+
+    return p->layers.kind == PACKET_ARP && port->mode == IPVLAN_L2_MACNAT &&
+           mac_equal(packet_src_mac(p), port->mac) &&
+           owner == ipvlan_sender(port, p);
+}
+
 static inline RxHandlerResult receive_unicast(IpvlanPort *port,
                                               IpvlanSlave *asked, Packet *p)
 {
@@ -88,10 +101,14 @@ static inline RxHandlerResult receive_unicast(IpvlanPort *port,
         }
     }
     owner = asked ?: ipvlan_owner(port, p) ?: by_mac ?: port->default_slave;
-    if (owner) {
+    if (G_UNLIKELY(!owner)) {
+        drop(port, p, DROP_NO_OWNER);
+        return RX_HANDLER_CONSUMED;
+    }
+    if (G_LIKELY(!is_proxied(owner, p))) {
         return to_slave(owner, p);
     }
-    drop(port, p, DROP_NO_OWNER);
+    drop(port, p, DROP_REFLECTED);
     return RX_HANDLER_CONSUMED;
 }
 

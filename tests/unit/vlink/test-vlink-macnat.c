@@ -459,6 +459,101 @@ static void test_receive_queued(void)
     pair_fini(&p);
 }
 
+/* --- where Linux's l2_macnat does otherwise ------------------------------- */
+
+/* Who is behind a router is the router's to say, not the address's. */
+static void test_linux_router(void)
+{
+    Pair p;
+
+    pair_init(&p);
+    user_send(p.b, udp(gateway_mac, p.b->mac, B4, FAR4));
+    net_clear(&p.net);
+    assert_same(sent(&p, udp(gateway_mac, p.a->mac, A4, B4)),
+                udp(gateway_mac, port_mac, A4, B4));
+    pair_fini(&p);
+}
+
+/* RFC 1122, 3.3.6: what is for many must not come to one alone. */
+static void test_linux_multicast(void)
+{
+    Pair p;
+
+    pair_init(&p);
+    wire_receive(&p.net.wire, udp(port_mac, gateway_mac, FAR4, "224.0.0.9"));
+    wire_receive(&p.net.wire, udp(port_mac, gateway_mac, FAR4,
+                                  "255.255.255.255"));
+    clock_run_pending();
+    assert_drops(p.net.wire.link, NO_OWNER, 2);
+    pair_fini(&p);
+}
+
+/* A guest may have the port's own MAC: the wire sees no other. */
+static void test_linux_port_mac(void)
+{
+    Pair p;
+
+    pair_init(&p);
+    memcpy(p.a->mac, port_mac, ETHER_ADDR_LEN);
+    assert_same(sent(&p, udp(gateway_mac, port_mac, A4, FAR4)),
+                udp(gateway_mac, port_mac, A4, FAR4));
+    wire_receive(&p.net.wire, udp(port_mac, gateway_mac, FAR4, A4));
+    assert_got(p.a, udp(port_mac, gateway_mac, FAR4, A4));
+    pair_fini(&p);
+}
+
+/* An access point that answers for others sends it back, to us alone. */
+static void test_linux_proxied(void)
+{
+    static const uint8_t unknown[ETHER_ADDR_LEN];
+    Pair p;
+
+    pair_init(&p);
+    user_send(p.a, arp_announce(p.a->mac, A4));
+    net_clear(&p.net);
+    wire_receive(&p.net.wire, frame_arp(port_mac, port_mac, 1, A4, unknown,
+                                        A4));
+    wire_receive(&p.net.wire, frame_arp(port_mac, port_mac, 2, A4, port_mac,
+                                        A4));
+    assert_drops(p.net.wire.link, REFLECTED, 2);
+    /* somebody else who has the address is heard */
+    wire_receive(&p.net.wire, frame_arp(port_mac, gateway_mac, 2, A4,
+                                        port_mac, A4));
+    assert_got(p.a, frame_arp(p.a->mac, gateway_mac, 2, A4, p.a->mac, A4));
+    pair_fini(&p);
+}
+
+/* What was learned stays, for when the link is up again. */
+static void test_linux_down(void)
+{
+    Pair p;
+
+    pair_init(&p);
+    user_send(p.a, arp_announce(p.a->mac, A4));
+    net_clear(&p.net);
+    link_set_admin(p.a->link, false);
+    link_set_admin(p.a->link, true);
+    wire_receive(&p.net.wire, udp(port_mac, gateway_mac, FAR4, A4));
+    assert_got(p.a, udp(p.a->mac, gateway_mac, FAR4, A4));
+    pair_fini(&p);
+}
+
+/* Whose MAC address it comes with makes no difference: A was first. */
+static void test_linux_takeover(void)
+{
+    Pair p;
+
+    pair_init(&p);
+    user_send(p.a, arp_announce(p.a->mac, A4));
+    user_send(p.b, arp_announce(p.b->mac, A4));
+    user_send(p.b, udp(gateway_mac, other_mac, A4, FAR4));
+    net_clear(&p.net);
+    assert_drops(p.b->link, NOT_OWNED, 2);
+    wire_receive(&p.net.wire, udp(port_mac, gateway_mac, FAR4, A4));
+    assert_got(p.a, udp(p.a->mac, gateway_mac, FAR4, A4));
+    pair_fini(&p);
+}
+
 int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
@@ -483,5 +578,11 @@ int main(int argc, char **argv)
     g_test_add_func("/macnat/receive/arp", test_receive_arp);
     g_test_add_func("/macnat/receive/silent", test_receive_silent);
     g_test_add_func("/macnat/receive/queued", test_receive_queued);
+    g_test_add_func("/macnat/linux/router", test_linux_router);
+    g_test_add_func("/macnat/linux/multicast", test_linux_multicast);
+    g_test_add_func("/macnat/linux/port-mac", test_linux_port_mac);
+    g_test_add_func("/macnat/linux/proxied", test_linux_proxied);
+    g_test_add_func("/macnat/linux/down", test_linux_down);
+    g_test_add_func("/macnat/linux/takeover", test_linux_takeover);
     return g_test_run();
 }
