@@ -704,6 +704,36 @@ static void expect_no_event(Rig *rig)
     g_assert_cmpint(take_events(rig), ==, 0);
 }
 
+/* What a slave has counted stays the port's when it goes. */
+static void test_deleted(void)
+{
+    static const char *const keys[] = {
+        "rx-packets", "rx-bytes", "tx-packets", "tx-bytes", "made", "absorbed",
+    };
+    int64_t counted[ARRAY_SIZE(keys)];
+    Rig *rig = rig_new("", "", "", NULL);
+
+    introduce(rig, N0, mac_a, IP_A);
+    introduce(rig, N1, mac_b, IP_B);
+    send_frame(rig, N0, udp(port_mac, mac_a, IP_A, NOBODY, 1));
+    settle(rig);
+    for (int i = 0; i < ARRAY_SIZE(keys); i++) {
+        g_autofree char *key = g_strdup_printf("0.slaves.0.stats.%s", keys[i]);
+
+        counted[i] = get_int(rig->qts, key);
+    }
+    g_assert_cmpint(counted[2], ==, 2);
+    del(rig->qts, "n0");
+    for (int i = 0; i < ARRAY_SIZE(keys); i++) {
+        g_autofree char *key = g_strdup_printf("0.deleted.%s", keys[i]);
+
+        g_assert_cmpint(get_int(rig->qts, key), ==, counted[i]);
+    }
+    assert_str(rig->qts, "0.deleted.drops.0.reason", "no-owner");
+    g_assert_cmpint(get_int(rig->qts, "0.deleted.drops.0.packets"), ==, 1);
+    rig_free(rig);
+}
+
 static void test_event_learned(void)
 {
     Rig *rig = watch(rig_new("", "", "addr=" IP_B, NULL));
@@ -845,6 +875,7 @@ int main(int argc, char **argv)
     qtest_add_func("ipvlan-qmp/port/policy", test_policy);
     qtest_add_func("ipvlan-qmp/port/gateway", test_gateway);
     qtest_add_func("ipvlan-qmp/port/ra", test_ra);
+    qtest_add_func("ipvlan-qmp/deleted", test_deleted);
     qtest_add_func("ipvlan-qmp/event/learned", test_event_learned);
     qtest_add_func("ipvlan-qmp/event/deleted", test_event_deleted);
     qtest_add_func("ipvlan-qmp/event/throttled", test_event_throttled);

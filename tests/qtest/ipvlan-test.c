@@ -1599,6 +1599,13 @@ static void test_counters(void)
         { "0.slaves.0.rx-queue-max", 1024 },
         { "0.slaves.0.contested", 0 },
         { "0.backlog", 0 },
+        { "0.waiting", 0 },
+        /* of two announcements a copy each, which the other slave got */
+        { "0.slaves.0.stats.made", 1 },
+        { "0.slaves.0.stats.absorbed", 0 },
+        { "0.stats.made", 2 },
+        { "0.stats.absorbed", 2 },
+        { "0.deleted.tx-packets", 0 },
     };
 
     send_frame(rig, UP, f);

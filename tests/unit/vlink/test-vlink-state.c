@@ -315,8 +315,12 @@ static void test_counters(void)
     User *u;
 
     start_learners();
+    u = net_learner(&there);
+    user_send(u, udp(gateway_mac, u->mac, "10.0.0.3", R));
+    net_del(u);
     u = &there.user[0];
     user_send(u, arp_announce(u->mac, A));
+    clock_run_pending();
     user_send(u, udp(u->mac, u->mac, A, A));
     user_send(&there.user[1], udp(gateway_mac, there.user[1].mac, A, R));
     wire_receive(&there.wire, udp(port_mac, gateway_mac, R, "10.9.9.9"));
@@ -328,6 +332,10 @@ static void test_counters(void)
     }
     g_assert_cmpmem(&here.wire.link->stats, sizeof(LinkStats),
                     &there.wire.link->stats, sizeof(LinkStats));
+    g_assert_cmpmem(&here.wire.link->deleted, sizeof(LinkStats),
+                    &there.wire.link->deleted, sizeof(LinkStats));
+    g_assert_cmpuint(here.wire.link->deleted.tx_packets, ==, 1);
+    g_assert_cmpuint(here.wire.link->stats.absorbed, ==, 1);
     assert_drops(here.user[0].link, TO_ITSELF, 1);
     assert_drops(here.user[1].link, NOT_OWNED, 1);
     assert_drops(here.wire.link, NO_OWNER, 1);
