@@ -192,6 +192,11 @@ def test_fuzz(report):
     run_case(report, 'fuzz: a minute each', [SCRIPTS / 'fuzz'])
 
 
+def test_coverage(report):
+    """How much of the library its unit tests run."""
+    run_case(report, 'coverage of libvlink', [SCRIPTS / 'coverage'])
+
+
 def test_qtest(report):
     """The tests that play the guest's part on the devices' side."""
     programs = [f'tests/qtest/{path.stem}' for path in

@@ -15,8 +15,9 @@ QEMU = REPO / 'build' / 'qemu' / 'qemu-system-x86_64'
 
 class Options(ScriptTestCase):
 
-    NAMES = ['bench', 'build', 'demo', 'fetch-qemu', 'format-patches', 'fuzz',
-             'graft', 'guest-image', 'libvirt-xml', 'setup', 'test']
+    NAMES = ['bench', 'build', 'coverage', 'demo', 'fetch-qemu', 'format-
+             patches', 'fuzz', 'graft', 'guest-image', 'libvirt-xml', 'setup',
+             'test']
 
     def test_help(self):
         for name in self.NAMES:
@@ -40,6 +41,14 @@ class Options(ScriptTestCase):
     def test_build_wants_a_directory(self):
         self.assertIn('/nowhere', self.run_error(SCRIPTS / 'build',
                                                  '--qemu-source', '/nowhere'))
+
+    def test_coverage_wants_percentages(self):
+        for option in ['--lines', '--branches']:
+            for value in ['most', '-1', '100.5', '1e1', '']:
+                with self.subTest(option=option, value=value):
+                    error = self.run_error(SCRIPTS / 'coverage', option, value)
+                    self.assertIn(option, error)
+                    self.assertIn(value, error)
 
 
 class Build(ScriptTestCase):
