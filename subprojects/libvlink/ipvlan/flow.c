@@ -485,7 +485,7 @@ static Flow *flows_new(void)
     void *flows;
 
     if (posix_memalign(&flows, HUGE_PAGE, size)) {
-        g_error("no memory for %u flows", FLOW_MAX);
+        g_error("no memory for %d flows", FLOW_MAX);
     }
 #ifdef MADV_HUGEPAGE
     madvise(flows, size, MADV_HUGEPAGE);        /* or not */

@@ -830,10 +830,11 @@ void neigh_init(IpvlanPort *port)
 void neigh_destroy(IpvlanPort *port)
 {
     NeighTable *t = &port->neigh;
+    Neigh *n;
 
     for (NeighState s = 0; s < NEIGH_STATES; s++) {
-        while (t->states[s].head) {
-            neigh_free(t->states[s].head->data);
+        while ((n = g_queue_peek_head(&t->states[s]))) {
+            neigh_free(n);
         }
     }
     port->lower->platform->work_free(t->work);

@@ -129,7 +129,7 @@ OwnerSlot *owner_table_insert(OwnerTable *t, const OwnerKey *key,
 }
 
 /* Close the gap at @hole: who probed past it must still be found. */
-void owner_table_remove(OwnerTable *t, OwnerSlot *slot)
+void owner_table_remove(OwnerTable *t, const OwnerSlot *slot)
 {
     uint32_t hole = slot - t->slots;
 

@@ -43,7 +43,7 @@ void owner_table_destroy(OwnerTable *t);
 /* @key is not in the table.  @entry stays the caller's. */
 OwnerSlot *owner_table_insert(OwnerTable *t, const OwnerKey *key,
                               IpvlanSlave *slave, void *entry);
-void owner_table_remove(OwnerTable *t, OwnerSlot *slot);
+void owner_table_remove(OwnerTable *t, const OwnerSlot *slot);
 
 static inline void *owner_table_entry(const OwnerTable *t,
                                       const OwnerSlot *slot)
