@@ -3,6 +3,8 @@
 # Sourced after common.sh.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# shellcheck disable=SC2154      # common.sh sets build
 
 # On every machine, QEMU 10.0 is that of Debian 13, and the guest a Debian 12,
 # whose kernel boots in half the time when it is emulated.
@@ -16,6 +18,7 @@ debian_mirror()
 {
     local uri
 
+    # shellcheck disable=SC2016      # they are apt's own variables
     uri=$(apt-get indextargets --no-release-info \
                   --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
                   'Created-By: Packages' |
@@ -92,8 +95,9 @@ apt_update_if_old()
 
     now=$(date +%s)
     [ "$apt_dir/updated" -nt "$apt_dir/sources.list" ] &&
-        [ $((now - $(stat -c %Y "$apt_dir/updated"))) -lt 86400 ] ||
-        apt_update
+        [ $((now - $(stat -c %Y "$apt_dir/updated"))) -lt 86400 ] &&
+        return
+    apt_update
 }
 
 apt_get_in()

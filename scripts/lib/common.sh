@@ -1,6 +1,7 @@
 # Shared by the shell scripts of this directory; sourced, never run.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
 
 set -euo pipefail
 
@@ -20,7 +21,7 @@ die()
 # A value that an option cannot do without.
 need_value()
 {
-    [ $# -ge 2 ] && [ -n "$2" ] || die "$1 needs a value"
+    [ -n "${2:-}" ] || die "$1 needs a value"
 }
 
 say()

@@ -175,7 +175,7 @@ pid-file=
               stdin=subprocess.DEVNULL, stderr=(tmp / 'dnsmasq.log').open('w'))
 
     def inside(self, function):
-        """Call FUNCTION in a thread of the namespace: its sockets stay there."""
+        """Call FUNCTION in a thread of the namespace; sockets stay there."""
         results = []
 
         def thread():

@@ -1,5 +1,5 @@
-# The overlay as a series of patches: what each patch of subprojects/qemu/patches
-# carries, and what its edits make of a file of QEMU's.
+# The overlay as a series of patches: what each patch of
+# subprojects/qemu/patches carries, and what its edits make of a file of QEMU's.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 

@@ -9,14 +9,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import itertools
-import os
 import re
 import socket
-import struct
 import time
 
-from ipvlan_frames import (ARP, BROADCAST, ether, group_mac,
-                           hardware_addresses, pack_address, read_pcap)
+from ipvlan_frames import (ARP, BROADCAST, ether, group_mac, pack_address,
+                           read_pcap)
 from ipvlan_guest import (FIRST_SLOT, PATIENCE, Card, Guest, IpvlanTest,
                           wait_for)
 from ipvlan_tap import BLOB, HOST, PORT_MAC, Capture, IpvlanTapTest, Sink
@@ -683,7 +681,6 @@ class LinkState(AsTapTest):
         self.assertEqual([s['id'] for s in self.port()['slaves']], ['n1'])
         self.unplug()
         self.sibling.assert_pings(HOST)
-
 
 
 @skipIfMissingCommands('ip', 'ping')

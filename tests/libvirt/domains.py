@@ -23,7 +23,7 @@ sys.path[:0] = [str(SOURCE / 'python'), str(SOURCE / 'tests' / 'functional')]
 
 from ipvlan_guest import Card, Guest        # noqa: E402
 from ipvlan_tap import Namespace            # noqa: E402
-from libvirtd import (EMULATOR, Domain, Libvirtd,     # noqa: E402
+from libvirtd import (EMULATOR, Libvirtd,             # noqa: E402
                       SystemLibvirtd)
 
 QEMU_ARG = '{http://libvirt.org/schemas/domain/qemu/1.0}arg'

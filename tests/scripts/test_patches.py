@@ -57,8 +57,9 @@ class FormatPatches(ScriptTestCase):
             if i > 0:
                 self.assertIn('\nSigned-off-by: Tester <tester@', text)
 
-    # checkpatch.pl does not know the lists that QAPI generates, nor that a macro
-    # can be an element of an initializer, nor what GLib makes of a quark's name.
+    # checkpatch.pl does not know the lists that QAPI generates, nor that a
+    # macro can be an element of an initializer, nor what GLib makes of a
+    # quark's name.
     MISTAKEN = ("spaces required around that '*'",
                 "spaces required around that '-'",
                 'Macros with complex values')
