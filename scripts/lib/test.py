@@ -197,6 +197,12 @@ def test_coverage(report):
     run_case(report, 'coverage of libvlink', [SCRIPTS / 'coverage'])
 
 
+def test_analysis(report):
+    """What analysers find in the code."""
+    if build_qemu(report):
+        run_case(report, 'analysis', [SCRIPTS / 'analyze'])
+
+
 def test_qtest(report):
     """The tests that play the guest's part on the devices' side."""
     programs = [f'tests/qtest/{path.stem}' for path in

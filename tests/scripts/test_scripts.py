@@ -15,8 +15,9 @@ QEMU = REPO / 'build' / 'qemu' / 'qemu-system-x86_64'
 
 class Options(ScriptTestCase):
 
-    NAMES = ['bench', 'build', 'coverage', 'demo', 'fetch-qemu', 'format-
-             patches', 'fuzz', 'graft', 'guest-image', 'libvirt-xml', 'setup',
+    NAMES = ['analyze', 'bench', 'build', 'coverage', 'demo', 'fetch-qemu',
+             'format-\n             patches', 'format-patches', 'fuzz',
+             'graft', 'guest-image', 'libvirt-xml', 'setup']
              'test']
 
     def test_help(self):
@@ -41,6 +42,11 @@ class Options(ScriptTestCase):
     def test_build_wants_a_directory(self):
         self.assertIn('/nowhere', self.run_error(SCRIPTS / 'build',
                                                  '--qemu-source', '/nowhere'))
+
+    def test_analyze_knows_its_tools(self):
+        self.assertIn('lint', self.run_error(SCRIPTS / 'analyze', '--only',
+                                             'lint'))
+        self.run_error(SCRIPTS / 'analyze', '--only')
 
     def test_coverage_wants_percentages(self):
         for option in ['--lines', '--branches']:
