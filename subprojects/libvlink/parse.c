@@ -408,9 +408,6 @@ static void parse_dhcp_options(const Packet *p, uint32_t off, DhcpMessage *m)
             m->type = b[2];
         } else if (b[0] == 51 && b[1] == 4) {
             b = packet_peek(p, off, 6, buf);
-            if (!b) {
-                return;
-            }
             m->lease = get32(b + 2);
         }
         off += 2 + b[1];

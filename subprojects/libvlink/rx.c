@@ -129,8 +129,9 @@ static Packet *rx_pop(RxQueue *q)
 }
 
 /*
- * What the user is to have next, without those that have waited too long.
- * Who is half way there goes on.
+ * What the user is to have next, without those that have waited too long; @q
+ * is not empty.  Who is half way there goes on.  The last one has not waited
+ * too long: there is nothing behind it that it would hold up.
  */
 static Packet *rx_next(RxQueue *q, int64_t now)
 {
@@ -138,7 +139,7 @@ static Packet *rx_next(RxQueue *q, int64_t now)
     bool passed = q->passed;
 
     q->passed = false;
-    while (p && !passed && !p->pieces &&
+    while (!passed && !p->pieces &&
            codel_drops(&q->codel, now, p->queued, q->bytes)) {
         link_drop(q->link, p, DROP_CODEL);
         packet_put(p);
@@ -283,9 +284,6 @@ static unsigned rx_poll(Poll *poll, unsigned budget)
         bool urgent = q->urgent.length;
         Packet *p = urgent ? packet_queue_pop(&q->urgent) : rx_next(q, now);
 
-        if (!p) {
-            break;
-        }
         if (rx_offer(q, p) == LINK_TX_BUSY) {
             rx_push_back(q, p, urgent);
             break;

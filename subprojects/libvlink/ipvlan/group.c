@@ -478,6 +478,9 @@ static SLOW_PATH void learn_message(IpvlanSlave *slave, const Packet *p,
     const IpAddr *src = &p->layers.src;
 
     switch (m->type) {
+    case MESSAGE_NONE:          /* but a Hello of PIM */
+        family_of(slave, src)->router = now + GROUP_ROUTER_NS;
+        break;
     case MESSAGE_QUERY:
         /* RFC 4541, 2.1.1 (1) b): a switch that asks is no router */
         if (!ip_is_unspecified(src)) {
@@ -493,8 +496,6 @@ static SLOW_PATH void learn_message(IpvlanSlave *slave, const Packet *p,
     case MESSAGE_RECORDS:
         learn_records(slave, p, m, now);
         break;
-    case MESSAGE_NONE:
-        break;
     }
 }
 
@@ -503,11 +504,8 @@ void group_snoop(IpvlanSlave *slave, const Packet *p)
     Message m;
 
     parse_message(p, &m);
-    if (m.type != MESSAGE_NONE) {
+    if (m.type != MESSAGE_NONE || is_pim_hello(p)) {
         learn_message(slave, p, &m);
-    } else if (is_pim_hello(p)) {
-        family_of(slave, &p->layers.src)->router =
-            ipvlan_now(slave->port) + GROUP_ROUTER_NS;
     }
 }
 
