@@ -36,6 +36,33 @@ static IpvlanAddr *find(const AddrTable *t, const char *text)
     return addr_table_entry(t, addr_table_find(t, &p));
 }
 
+/* Groups, loopbacks, "this network" and no address at all are nobody's. */
+static void test_ownable(void)
+{
+    static const char *const good[] = {
+        "10.0.0.1", "1.0.0.0", "223.255.255.255", "240.0.0.1",
+        "fe80::1", "2001:db8::", "::2", "fdff::",
+    };
+    static const char *const bad[] = {
+        "0.0.0.0", "0.0.0.1", "127.0.0.1", "127.255.255.255", "224.0.0.1",
+        "239.255.255.255", "255.255.255.255", "::", "::1", "ff02::1",
+        "ffff::",
+    };
+    IpAddr none = { .b = { 10, 0, 0, 1 }, .family = IP_NONE };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(good); i++) {
+        IpAddr a = ip(good[i]);
+
+        g_assert_true(ip_is_ownable(&a));
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        IpAddr a = ip(bad[i]);
+
+        g_assert_false(ip_is_ownable(&a));
+    }
+    g_assert_false(ip_is_ownable(&none));
+}
+
 static void test_exact(void)
 {
     IpvlanAddr *four, *six;
@@ -442,6 +469,7 @@ static void test_used(void)
 int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
+    g_test_add_func("/addr/ownable", test_ownable);
     g_test_add_func("/addr/exact", test_exact);
     g_test_add_func("/addr/longest/ipv4", test_longest);
     g_test_add_func("/addr/longest/ipv6", test_longest6);

@@ -171,6 +171,28 @@ static void test_storm(void)
     four_fini(&q);
 }
 
+/* It does so wherever it stands among those who have something there. */
+static void test_storm_of_another(void)
+{
+    Four q;
+
+    four_init(&q);
+    shout(q.a, A4, 10);
+    shout(q.b, B4, IPVLAN_BACKLOG - 20);
+    shout(q.c, C4, 10);
+    shout(q.a, A4, 3);
+    shout(q.c, C4, 3);
+    assert_drops(q.a->link, BACKLOG, 0);
+    assert_drops(q.b->link, BACKLOG, 6);
+    assert_drops(q.c->link, BACKLOG, 0);
+    clock_run_pending();
+    g_assert_cmpuint(got_from(q.d, A4), ==, 13);
+    g_assert_cmpuint(got_from(q.d, B4), ==, IPVLAN_BACKLOG - 26);
+    g_assert_cmpuint(got_from(q.d, C4), ==, 13);
+    net_clear(&q.net);
+    four_fini(&q);
+}
+
 /* Two storms share the backlog, and the quiet one has its place. */
 static void test_two_storms(void)
 {
@@ -396,6 +418,7 @@ int main(int argc, char **argv)
     g_test_add_func("/broadcast/bound/slave", test_bound);
     g_test_add_func("/broadcast/bound/uplink", test_bound_uplink);
     g_test_add_func("/broadcast/storm/sibling", test_storm);
+    g_test_add_func("/broadcast/storm/another", test_storm_of_another);
     g_test_add_func("/broadcast/storm/two", test_two_storms);
     g_test_add_func("/broadcast/storm/turns", test_storm_turns);
     g_test_add_func("/broadcast/storm/unicast", test_storm_unicast);

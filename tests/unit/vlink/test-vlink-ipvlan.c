@@ -417,12 +417,44 @@ static void check_reflected_probe(IpvlanMode mode)
     g_assert_cmpuint(a->got->len, ==, 1);
     g_assert_cmpuint(b->got->len, ==, 0);
     net_clear(&net);
+    /* that nobody here has sent: whose the address is hears it, too */
+    user_send(a, nd_solicit(a->mac, "fd00::c", "fd00::1"));
+    net_clear(&net);
+    wire_receive(&net.wire, nd_probe(port_mac, "fd00::c"));
+    clock_run_pending();
+    g_assert_cmpuint(a->got->len, ==, 1);
+    g_assert_cmpuint(b->got->len, ==, 0);
+    net_clear(&net);
     net_fini(&net);
 }
 
 static void test_reflected_probe_l2(void)
 {
     check_reflected_probe(IPVLAN_L2);
+}
+
+/* What cannot be read goes to nobody, and is counted at the uplink. */
+static void test_receive_malformed(void)
+{
+    Net net;
+    User *u;
+
+    net_init(&net, IPVLAN_L2_MACNAT, IPVLAN_BRIDGE);
+    u = net_add(&net, (IpvlanConfig) {
+        .learn = IPVLAN_LEARN_ON, .is_default = true,
+    });
+    user_send(u, arp_announce(u->mac, A4));
+    net_clear(&net);
+    wire_receive(&net.wire, frame_cut(udp(port_mac, gateway_mac, FAR4, A4),
+                                      30));
+    wire_receive(&net.wire, frame_cut(arp_request(gateway_mac, FAR4, A4),
+                                      20));
+    wire_receive(&net.wire, frame_set8(udp(port_mac, gateway_mac, FAR4, A4),
+                                       14, 0x44));
+    assert_drops(net.wire.link, TRUNCATED, 2);
+    assert_drops(net.wire.link, BAD_HEADER, 1);
+    net_assert_quiet(&net);
+    net_fini(&net);
 }
 
 static void test_reflected_probe_macnat(void)
@@ -1103,6 +1135,7 @@ int main(int argc, char **argv)
                     test_reflected_probe_l2);
     g_test_add_func("/ipvlan/receive/reflected-probe/l2-macnat",
                     test_reflected_probe_macnat);
+    g_test_add_func("/ipvlan/receive/malformed", test_receive_malformed);
     g_test_add_func("/ipvlan/addr/add-del", test_addr_add_del);
     g_test_add_func("/ipvlan/foreign-mac", test_foreign_mac);
     g_test_add_func("/ipvlan/slirp", test_slirp);

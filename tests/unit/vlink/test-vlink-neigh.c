@@ -657,6 +657,21 @@ static void test_source_option(void)
 
 /* --- queues and limits ---------------------------------------------------- */
 
+#define CROWD 40
+
+static Link *crowd_new(Link *lower, unsigned i)
+{
+    g_autofree char *addr = g_strdup_printf("10.1.0.%u", 1 + i);
+    IpvlanMode mode = IPVLAN_L3;
+    IpPrefix own = prefix(addr);
+    IpvlanConfig config = {
+        .mode = &mode, .default_mac = port_mac, .max_addrs = 1,
+        .addrs = &own, .n_addrs = 1,
+    };
+
+    return link_new(&test_platform, "ipvlan", addr, lower, &config, NULL);
+}
+
 /* The oldest one makes room. */
 static void test_queue_full(void)
 {
@@ -724,6 +739,30 @@ static void test_queue_tie(void)
     send_to(c, HOP4, numbered(c, C4, FAR4, 1));
     assert_drops(t.a->link, NEIGH_QUEUE, 1);
     assert_drops(c->link, NEIGH_QUEUE, 0);
+    net_fini(&t.net);
+}
+
+/* Nobody has more there than another: the oldest of all makes room. */
+static void test_queue_crowd(void)
+{
+    User crowd[NEIGH_WAITING];
+    Two t;
+
+    two_init(&t, &v4);
+    for (unsigned i = 0; i < NEIGH_WAITING; i++) {
+        user_init(&crowd[i], crowd_new(t.net.wire.link, i));
+        memcpy(crowd[i].mac, hop_mac, ETHER_ADDR_LEN);
+        send_to(&crowd[i], HOP4, numbered(&crowd[i], A4, FAR4, i));
+    }
+    say(&t, t.a, 0);
+    assert_waiting(&t, HOP4, NEIGH_WAITING);
+    assert_drops(t.a->link, NEIGH_QUEUE, 0);
+    for (unsigned i = 0; i < NEIGH_WAITING; i++) {
+        assert_drops(crowd[i].link, NEIGH_QUEUE, i == 0);
+        link_del(crowd[i].link);
+        user_fini(&crowd[i]);
+    }
+    net_clear(&t.net);
     net_fini(&t.net);
 }
 
@@ -863,21 +902,6 @@ static void test_table_full(void)
     assert_state(&t, nth_host(NEIGH_MAX + 99), REACHABLE);
     assert_state(&t, GW4, REACHABLE);
     net_fini(&t.net);
-}
-
-#define CROWD 40
-
-static Link *crowd_new(Link *lower, unsigned i)
-{
-    g_autofree char *addr = g_strdup_printf("10.1.0.%u", 1 + i);
-    IpvlanMode mode = IPVLAN_L3;
-    IpPrefix own = prefix(addr);
-    IpvlanConfig config = {
-        .mode = &mode, .default_mac = port_mac, .max_addrs = 1,
-        .addrs = &own, .n_addrs = 1,
-    };
-
-    return link_new(&test_platform, "ipvlan", addr, lower, &config, NULL);
 }
 
 /* More ask for nobody than the table holds: the shares are equal. */
@@ -1035,6 +1059,35 @@ static void test_busy_queue(void)
     t.net.wire.busy_queues = 0;
     link_wake(t.net.wire.link);
     assert_sent(&t.net.wire, out(&t, t.a, 0, hop_mac));
+    net_fini(&t.net);
+}
+
+/* A queue that is busy holds up those behind it, and not those of others. */
+static void test_busy_queue_wake(void)
+{
+    unsigned n = 0, others = 0;
+    Two t;
+
+    two_init(&t, &v4);
+    link_set_queues(t.net.wire.link, 2);
+    t.net.wire.busy_queues = 3;
+    for (; n < 20; n++) {
+        send_to(t.b, nth_host(n), from(&t, t.b, n));
+        hear(&t, arp_reply(port_mac, hop_mac, nth_host(n), B4));
+        others += queue_of(from(&t, t.b, n)) == 1;
+    }
+    g_assert_cmpuint(t.net.wire.sent->len, ==, 0);
+    g_assert_cmpuint(others, >, 0);
+    g_assert_cmpuint(others, <, n);
+
+    t.net.wire.busy_queues = 1;
+    link_wake(t.net.wire.link);
+    g_assert_cmpuint(t.net.wire.sent->len, ==, others);
+    t.net.wire.busy_queues = 0;
+    link_wake(t.net.wire.link);
+    g_assert_cmpuint(t.net.wire.sent->len, ==, n);
+    g_assert_cmpuint(slave_of(t.b)->neigh.waiting, ==, 0);
+    net_clear(&t.net);
     net_fini(&t.net);
 }
 
@@ -1717,6 +1770,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vlink/neigh/queue/full", test_queue_full);
     g_test_add_func("/vlink/neigh/queue/fair", test_queue_fair);
     g_test_add_func("/vlink/neigh/queue/tie", test_queue_tie);
+    g_test_add_func("/vlink/neigh/queue/crowd", test_queue_crowd);
     g_test_add_func("/vlink/neigh/queue/bytes", test_queue_bytes);
     g_test_add_func("/vlink/neigh/flood", test_flood);
     g_test_add_func("/vlink/neigh/budget", test_budget);
@@ -1728,6 +1782,7 @@ int main(int argc, char **argv)
     add_both("busy/long", test_busy_long);
     add_both("busy/question", test_busy_question);
     g_test_add_func("/vlink/neigh/busy/queue", test_busy_queue);
+    g_test_add_func("/vlink/neigh/busy/queue-wake", test_busy_queue_wake);
     g_test_add_func("/vlink/neigh/busy/probe", test_busy_probe);
     g_test_add_func("/vlink/neigh/busy/many", test_busy_many);
     g_test_add_func("/vlink/neigh/busy/rest", test_busy_rest);

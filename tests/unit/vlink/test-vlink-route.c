@@ -293,6 +293,27 @@ static void test_unknown_guest(void)
     routed_fini(&r);
 }
 
+/* So it is for what comes from the uplink, with a filter and without. */
+static void test_unknown_receiver(void)
+{
+    static const IpvlanMode modes[] = { IPVLAN_L3, IPVLAN_L3S };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+        Routed r;
+
+        routed_init_with(&r, modes[i], IPVLAN_BRIDGE, *with_gateways());
+        r.a->tells_mac = false;
+        wire_receive(&r.net.wire, udp(port_mac, gateway_mac, FAR4, A4));
+        assert_drops(r.a->link, NO_NEIGHBOUR, 1);
+        assert_got(r.a, arp_probe(port_mac, A4));
+        user_send(r.a, arp_reply(port_mac, r.a->mac, A4, "0.0.0.0"));
+        wire_receive(&r.net.wire, udp(port_mac, gateway_mac, FAR4, A4));
+        assert_got(r.a, routed(udp(port_mac, gateway_mac, FAR4, A4), r.a));
+        assert_drops(r.a->link, NO_NEIGHBOUR, 1);
+        routed_fini(&r);
+    }
+}
+
 /* --- to the uplink -------------------------------------------------------- */
 
 /* The wire asks for @hop with @u's frame; the host of @mac has it. */
@@ -1126,6 +1147,7 @@ int main(int argc, char **argv)
                          test_sibling);
     g_test_add_func("/route/sibling/any-mac", test_sibling_any_mac);
     g_test_add_func("/route/sibling/unknown", test_unknown_guest);
+    g_test_add_func("/route/receive/unknown", test_unknown_receiver);
     g_test_add_func("/route/private", test_private);
     g_test_add_func("/route/vepa", test_vepa);
     g_test_add_func("/route/vepa/on-link", test_vepa_on_link);

@@ -445,6 +445,29 @@ static void test_dhcp_not_believed(void)
     pair_fini(&p);
 }
 
+/* Not of Ethernet, or too short to say whose it is: nobody has that lease. */
+static void test_dhcp_unreadable(void)
+{
+    const unsigned bootp = 14 + 20 + 8;
+    Pair p;
+
+    pair_init(&p);
+    user_send(p.a, dhcp_request(p.a->mac, 77));
+    net_clear(&p.net);
+    check_not_believed(&p, frame_checksum(frame_set8(ack(p.a, A4, 77, 60),
+                                                     bootp + 1, 6)));
+    check_not_believed(&p, frame_checksum(frame_set8(ack(p.a, A4, 77, 60),
+                                                     bootp + 2, 16)));
+    /* but a guest may wait for such an answer, to all or to its address */
+    wire_receive(&p.net.wire,
+                 frame_checksum(frame_set8(ack(p.a, A4, 77, 60),
+                                           bootp + 1, 6)));
+    clock_run_pending();
+    g_assert_cmpuint(p.a->got->len, ==, 1);
+    g_assert_cmpuint(p.b->got->len, ==, 1);
+    pair_fini(&p);
+}
+
 /* A sibling is not believed to be a server, but heard. */
 static void test_dhcp_sibling(void)
 {
@@ -605,6 +628,7 @@ int main(int argc, char **argv)
     g_test_add_func("/snoop/own/expiry", test_expiry);
     g_test_add_func("/snoop/dhcp/ack", test_dhcp_ack);
     g_test_add_func("/snoop/dhcp/not-believed", test_dhcp_not_believed);
+    g_test_add_func("/snoop/dhcp/unreadable", test_dhcp_unreadable);
     g_test_add_func("/snoop/dhcp/sibling", test_dhcp_sibling);
     g_test_add_func("/snoop/dhcp/owned", test_dhcp_owned);
     g_test_add_func("/snoop/dhcp/lease", test_dhcp_lease);

@@ -344,6 +344,83 @@ static void test_counters(void)
     stop();
 }
 
+/* A reason that only the other version has is not taken for one of ours. */
+static void test_unknown_reason(void)
+{
+    g_autoptr(GVariant) v = g_variant_ref_sink(g_variant_new_parsed(
+        "{'stats': <(@t 1, @t 2, @t 3, @t 4,"
+        " {'no-owner': @t 5, 'of-tomorrow': @t 6, '': @t 7})>}"));
+
+    start_learners();
+    g_assert_true(link_state_load(here.wire.link, v, NULL));
+    g_assert_cmpuint(here.wire.link->stats.rx_packets, ==, 1);
+    g_assert_cmpuint(here.wire.link->stats.tx_bytes, ==, 4);
+    assert_drops(here.wire.link, NO_OWNER, 5);
+    g_assert_cmpuint(link_stats_drops(&here.wire.link->stats), ==, 5);
+    stop();
+}
+
+/* --- what a slave's user knows -------------------------------------------- */
+
+typedef struct Note {
+    uint32_t written, read;
+} Note;
+
+static void note_save(void *opaque, GVariantBuilder *out)
+{
+    const Note *note = opaque;
+
+    g_variant_builder_add(out, "{sv}", "note",
+                          g_variant_new_uint32(note->written));
+}
+
+static void note_load(void *opaque, GVariant *state)
+{
+    Note *note = opaque;
+
+    g_assert_true(g_variant_lookup(state, "note", "u", &note->read));
+}
+
+static const LinkUserOps note_ops = { .save = note_save, .load = note_load };
+static const LinkUserOps deaf_ops = { .save = note_save };
+
+/* It has the same dictionary as the slave, and each its own. */
+static void test_user(void)
+{
+    Note ours[2] = { { 11 }, { 22 } }, theirs[2] = { { 33 }, { 44 } };
+
+    start_learners();
+    user_send(&there.user[0], arp_announce(there.user[0].mac, A));
+    for (unsigned i = 0; i < 2; i++) {
+        link_set_user(there.user[i].link, &note_ops, &theirs[i]);
+    }
+    link_set_user(here.user[0].link, &note_ops, &ours[0]);
+    link_set_user(here.user[1].link, &deaf_ops, &ours[1]);
+    assert_fits();
+    g_assert_cmpuint(ours[0].read, ==, 33);
+    g_assert_cmpuint(ours[1].read, ==, 0);
+    g_assert_cmpuint(theirs[0].read, ==, 0);
+    g_assert_nonnull(net_owner_of(&here, A));
+    stop();
+}
+
+/* Which MAC address a guest has is told in l2, too: it may be another. */
+static void test_mac_l2(void)
+{
+    static const uint8_t own_mac[] = { 0x52, 0x54, 0, 0x12, 0x34, 0x99 };
+    IpvlanSlaveInfo info;
+
+    start(IPVLAN_L2);
+    net_learner(&there);
+    net_learner(&here);
+    user_send(&there.user[0], arp_announce(own_mac, A));
+    assert_fits();
+    ipvlan_slave_info(here.user[0].link, &info);
+    g_assert_nonnull(info.mac);
+    assert_mac(info.mac, own_mac);
+    stop();
+}
+
 /* --- flows ---------------------------------------------------------------- */
 
 static GPtrArray *rules;        /* of IpvlanRule, of both */
@@ -702,6 +779,9 @@ int main(int argc, char **argv)
     g_test_add_func("/vlink/state/port-mac", test_port_mac);
     g_test_add_func("/vlink/state/guard", test_guard);
     g_test_add_func("/vlink/state/counters", test_counters);
+    g_test_add_func("/vlink/state/unknown-reason", test_unknown_reason);
+    g_test_add_func("/vlink/state/user", test_user);
+    g_test_add_func("/vlink/state/mac-l2", test_mac_l2);
     g_test_add_func("/vlink/state/flows", test_flows);
     g_test_add_func("/vlink/state/flow-expiry", test_flow_expiry);
     g_test_add_func("/vlink/state/other-rule", test_other_rule);
