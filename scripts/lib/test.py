@@ -6,6 +6,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import unittest
@@ -14,6 +15,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 BUILD = REPO / 'build'
 QEMU_BUILD = BUILD / 'qemu'
+QEMU_ASAN = BUILD / 'qemu-asan'
 SCRIPTS = REPO / 'scripts'
 MESON = [sys.executable, '-m', 'mesonbuild.mesonmain']
 
@@ -59,16 +61,17 @@ class Report:
             self.skipped.append((test, skip_all['reason']))
         return len(cases) + bool(skip_all)
 
-    def take_meson_log(self, path):
+    def take_meson_log(self, path, prefix):
         for line in path.read_text().splitlines():
             test = json.loads(line)
             failures = len(self.failed)
-            cases = self.take_tap(test['name'], test.get('stdout', ''))
+            name = prefix + test['name']
+            cases = self.take_tap(name, test.get('stdout', ''))
             if test['result'] in ('OK', 'SKIP') and cases:
                 continue
             # A program that died, or said nothing, has no line for it.
             if len(self.failed) == failures:
-                self.failed.append(f'{test["name"]}: {test["result"]} after '
+                self.failed.append(f'{name}: {test["result"]} after '
                                    f'{cases} cases')
 
 
@@ -150,8 +153,10 @@ def make_guest(report):
     return run(report, 'make the guest', [SCRIPTS / 'guest-image'])
 
 
-def meson_test(report, builddir, name, args, **env):
-    """Run tests of a meson build, of which NAME tells the log files apart."""
+def meson_test(report, builddir, name, args, prefix='', **env):
+    """Run tests of a meson build, of which NAME tells the log files apart, and
+    PREFIX the cases.
+    """
     logs = builddir / 'meson-logs'
     for log in logs.glob(f'{name}*.json'):
         log.unlink()
@@ -164,7 +169,7 @@ def meson_test(report, builddir, name, args, **env):
     failures = len(report.failed)
     # meson adds the name of the test setup, if any.
     for log in logs.glob(f'{name}*.json'):
-        report.take_meson_log(log)
+        report.take_meson_log(log, prefix)
         break
     else:
         report.failed.append(f'{name}: meson ran no test (log: {output})')
@@ -203,12 +208,16 @@ def test_analysis(report):
         run_case(report, 'analysis', [SCRIPTS / 'analyze'])
 
 
-def test_qtest(report):
-    """The tests that play the guest's part on the devices' side."""
+def compile_qtests(report, builddir):
     programs = [f'tests/qtest/{path.stem}' for path in
                 sorted((REPO / 'tests' / 'qtest').glob('ipvlan*-test.c'))]
-    if build_qemu(report) and run(report, 'compile the qtests',
-                                  ['ninja', '-C', QEMU_BUILD, *programs]):
+    return run(report, 'compile the qtests',
+               ['ninja', '-C', builddir, *programs])
+
+
+def test_qtest(report):
+    """The tests that play the guest's part on the devices' side."""
+    if build_qemu(report) and compile_qtests(report, QEMU_BUILD):
         meson_test(report, QEMU_BUILD, 'qtests',
                    ['qtest-x86_64/ipvlan-*'])
 
@@ -219,6 +228,53 @@ def test_functional(report):
         meson_test(report, QEMU_BUILD, 'functional-tests',
                    ['--setup=thorough', 'func-x86_64-x86_64_ipvlan*'],
                    VLINK_GUEST=str(BUILD / 'guest'))
+
+
+# All that ASan has to say of a QEMU that is well: it says so when the first
+# coroutine is made.
+COROUTINES = re.compile(r"==\d+==WARNING: ASan doesn't fully support "
+                        r'makecontext/swapcontext functions and may produce '
+                        r'false positives in some cases!\n')
+
+
+def take_reports(report, directory):
+    """Whatever ASan and LeakSanitizer wrote to a log is a failure."""
+    logs = sorted(directory.iterdir())
+    found = [(log, text) for log in logs
+             for text in [COROUTINES.sub('', log.read_text(errors='replace'))]
+             if text]
+    for log, text in found:
+        print(text)
+        report.failed.append(f'sanitizers: report in {log}')
+    print(f'    {len(logs)} logs of the sanitizers, {len(found)} with a report')
+    if logs and not found:
+        report.passed += 1
+
+
+def test_sanitizers(report):
+    """The whole QEMU under the sanitizers: the qtests, and cards that come and
+    go in a Linux guest."""
+    if not (run(report, 'build QEMU with sanitizers',
+                [SCRIPTS / 'build', '--asan']) and
+            compile_qtests(report, QEMU_ASAN) and make_guest(report)):
+        return
+    logs = BUILD / 'log' / 'sanitizers'
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    # Tests that read what QEMU says must not read ASan's warnings there, and
+    # those that look at QEMU's memory not count what ASan keeps of freed.
+    env = {**SANITIZERS, 'ASAN_OPTIONS': f'{SANITIZERS["ASAN_OPTIONS"]}:'
+                                         f'quarantine_size_mb=16:'
+                                         f'log_path="{logs / "asan"}"'}
+    slower = ['--timeout-multiplier', '10']
+    meson_test(report, QEMU_ASAN, 'sanitizers-qtests',
+               [*slower, 'qtest-x86_64/ipvlan-*'],
+               prefix='sanitizers: ', **env)
+    meson_test(report, QEMU_ASAN, 'sanitizers-functional',
+               [*slower, '--setup=thorough',
+                'func-x86_64-x86_64_ipvlan_hotplug'],
+               prefix='sanitizers: ', VLINK_GUEST=str(BUILD / 'guest'), **env)
+    take_reports(report, logs)
 
 
 def python_tests(report, name):
