@@ -48,7 +48,8 @@ static LinkTx ipvlan_send_sibling(IpvlanSlave *slave, IpvlanSlave *to,
 {
     switch (slave->port->flag) {
     case IPVLAN_PRIVATE:
-        return link_drop(slave->link, p, DROP_PRIVATE);
+        return link_drop(slave->link, p,
+                         slave == to ? DROP_TO_ITSELF : DROP_PRIVATE);
     case IPVLAN_VEPA:
         return ipvlan_transmit(slave, p);
     default:

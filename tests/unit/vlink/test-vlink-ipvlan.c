@@ -282,6 +282,31 @@ static void test_send_spoofed(const void *opaque)
     trio_fini(&t);
 }
 
+/* There is no sibling that private could keep apart: the reason is another. */
+static void check_to_itself(IpvlanFlag flag)
+{
+    Frame *f = udp(port_mac, port_mac, A4, A4);
+    Trio t;
+
+    trio_init(&t, &(Case) { IPVLAN_L2, flag });
+    user_send(t.a, frame_dup(f));
+    if (flag == IPVLAN_VEPA) {
+        assert_sent(&t.net.wire, f);
+    } else {
+        assert_drops(t.a->link, TO_ITSELF, 1);
+        assert_drops(t.a->link, PRIVATE, 0);
+        frame_free(f);
+    }
+    trio_fini(&t);
+}
+
+static void test_to_itself(void)
+{
+    check_to_itself(IPVLAN_BRIDGE);
+    check_to_itself(IPVLAN_PRIVATE);
+    check_to_itself(IPVLAN_VEPA);
+}
+
 /* --- receiving ----------------------------------------------------------- */
 
 static void test_receive_owned(const void *opaque)
@@ -1137,6 +1162,7 @@ int main(int argc, char **argv)
                     test_reflected_probe_macnat);
     g_test_add_func("/ipvlan/receive/malformed", test_receive_malformed);
     g_test_add_func("/ipvlan/addr/add-del", test_addr_add_del);
+    g_test_add_func("/ipvlan/to-itself", test_to_itself);
     g_test_add_func("/ipvlan/foreign-mac", test_foreign_mac);
     g_test_add_func("/ipvlan/slirp", test_slirp);
     g_test_add_func("/ipvlan/dhcp/l2", test_dhcp_l2);
