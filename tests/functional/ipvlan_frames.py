@@ -50,6 +50,11 @@ def pack_address(addr):
                             else socket.AF_INET, addr)
 
 
+def address_text(packed):
+    return socket.inet_ntop(socket.AF_INET6 if len(packed) == 16
+                            else socket.AF_INET, packed)
+
+
 def ip_source(frame):
     """The source address of a packet, packed, of either family; or None."""
     return {IPV4: frame.payload[12:16],
