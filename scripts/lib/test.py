@@ -298,6 +298,12 @@ def test_soak(report):
     run_case(report, 'soak', [SCRIPTS / 'soak', '--time', '120'])
 
 
+def test_oracle(report):
+    """Generated frames, also through Linux's own ipvlan."""
+    if build_qemu(report) and make_guest(report):
+        run_case(report, 'oracle', [SCRIPTS / 'oracle', '--frames', '4500'])
+
+
 def test_scripts(report):
     """The scripts of this repository, the demo among them."""
     python_tests(report, 'scripts')
