@@ -120,6 +120,18 @@ def print_rules(verdicts):
         print(f'  {rule.name:29}{counts[rule.name]:>13,}')
 
 
+def print_drops(qemu, library):
+    """Whether both have counted the same in each case."""
+    alike = sum(a == b for a, b in zip(qemu, library))
+    print(f'\nQEMU\'s counters of drops are the library\'s in {alike} of '
+          f'{len(library)} cases')
+    for i, (a, b) in enumerate(zip(qemu, library)):
+        if a != b:
+            print(f'  case {i}: QEMU {dict(a - b)} more, '
+                  f'the library {dict(b - a)} more')
+    return alike == len(library) == len(qemu)
+
+
 # ---- running ----
 
 def timed(function, *args):
@@ -145,12 +157,14 @@ def compare(frames, seed, tmp):
     results = run_engines(cases, frames, tmp)
     print(', '.join(f'{name} {seconds:.1f} s' for name, (_, seconds) in
                     zip(['Linux', 'QEMU', 'library'], results)) + '\n')
+    receipts, qemu, library = (result for result, _ in results)
     everything = zip((s for case in cases for s in situations(case)),
-                     *(result for result, _ in results))
+                     receipts, qemu.frames, library.frames)
     verdicts = [Verdict(i, *one) for i, one in enumerate(everything)]
     print_table(verdicts)
     print_rules(verdicts)
     wrong = [verdict for verdict in verdicts if verdict.complaint]
+    counted_alike = print_drops(qemu.drops, library.drops)
     for verdict in wrong[:SHOWN]:
         print('', *verdict.lines(), sep='\n')
     print(f'\n{len(verdicts):,} frames compared, '
@@ -158,7 +172,7 @@ def compare(frames, seed, tmp):
           f'{sum(bool(v.rule) for v in verdicts):,} differ by rule, '
           f'{len(wrong):,} unexplained; '
           f'{time.monotonic() - before:.0f} s')
-    return not wrong and len(verdicts) == frames
+    return not wrong and counted_alike and len(verdicts) == frames
 
 
 def main():

@@ -9,7 +9,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections import namedtuple
+from collections import Counter, namedtuple
 
 import ipvlan_frames as frames
 from model import (GATEWAY, HOST, OUTSIDE, PEERS4, PORT_MAC, STRANGER,
@@ -58,7 +58,10 @@ def answer_to(data):
 
 
 class Engine:
-    """What both have in common; inject() is what each does in its own way."""
+    """
+    What both have in common.  Each has its own start(), change(), inject(), and
+    dropped(), which counts what was dropped since start(), by reason.
+    """
 
     MARKER_TYPE = 0x88b6
     MARKER = b'this was all of it '
@@ -147,9 +150,14 @@ class Library(Engine):
                 drops.append(value.strip())
             else:
                 came.append(Came(self.who(word), bytes.fromhex(value)))
+        self.drops.update(drops)
         return Ours(came, drops)
 
+    def dropped(self):
+        return self.drops
+
     def start(self, config):
+        self.drops = Counter()
         self.tell('case', config.mode, config.flag, PORT_MAC,
                   *(GATEWAY.values() if config.gateway else ()))
         for addrs in config.addrs.values():
@@ -263,6 +271,14 @@ class Qemu(Engine):
             if os.path.exists(self.path(who, 'near')):
                 os.unlink(self.path(who, 'near'))
 
+    def dropped(self):
+        port, = self.monitor.run('query-ipvlan')
+        drops = Counter()
+        for link in port, *port['slaves']:
+            for one in link['stats']['drops']:
+                drops[one['reason']] += one['packets']
+        return drops
+
     def start(self, config):
         self.clear()
         self.add_cable('up0', WIRE)
@@ -347,15 +363,19 @@ class Qemu(Engine):
         return asked
 
 
+Outcomes = namedtuple('Outcomes', 'frames drops')
+
+
 def outcomes(engine, cases):
-    """An Ours for each frame."""
-    results = []
+    """An Ours for each frame, and what was dropped in each case, and why."""
+    results = Outcomes([], [])
     for case in cases:
         engine.begin(case.config)
         for step in case.steps:
             if step.what == 'frame':
-                results.append(engine.frame(step.who, step.value))
+                results.frames.append(engine.frame(step.who, step.value))
             else:
                 engine.change(step)
+        results.drops.append(engine.dropped())
     engine.close()
     return results
