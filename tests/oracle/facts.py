@@ -18,6 +18,7 @@ EXTENSIONS = {HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, 60, 135, 139,
               140}
 MAX_EXTENSIONS = 8
 SOLICIT, ADVERT = 135, 136
+BOOTP_LEN = 236                 # before the options
 ND_TYPES = range(133, 138)
 ND_FIXED = {133: 8, 134: 16, 135: 24, 136: 24, 137: 40}
 
@@ -36,6 +37,9 @@ class Facts:
     target: str = None          # of neighbour discovery
     nd_type: int = None
     is_icmpv6: bool = False
+    dhcp: str = None            # request, reply
+    dhcp_xid: int = None        # of a whole one for Ethernet
+    dhcp_client: bytes = None   # its MAC address
     is_fragment: bool = False
     bad_checksum: bool = False  # of IPv4, of ICMPv6
     cut_icmp: bool = False      # shorter than its header
@@ -218,10 +222,23 @@ class Reader:
             if not self.facts.is_fragment and length and \
                     not 8 <= length <= self.end - at:
                 raise Fault('bad-header')
+            self.dhcp(at)
         elif protocol == ICMP and self.facts.kind == 'ipv4':
             self.facts.cut_icmp = self.end - at < 8
         elif protocol == ICMPV6 and self.facts.kind == 'ipv6':
             self.icmpv6(at, cut)
+
+    def dhcp(self, at):
+        facts = self.facts
+        ports = self.half(at), self.half(at + 2)
+        if facts.kind != 'ipv4' or facts.is_fragment or \
+                ports not in ((68, 67), (67, 68)):
+            return
+        facts.dhcp = 'request' if ports == (68, 67) else 'reply'
+        message = self.frame[at + 8:self.end]
+        if len(message) >= BOOTP_LEN and message[1:3] == b'\1\6':
+            facts.dhcp_xid = struct.unpack_from('!I', message, 4)[0]
+            facts.dhcp_client = message[28:34]
 
     def icmpv6(self, at, cut):
         self.need(at, 4)

@@ -70,7 +70,8 @@ class Sender:
         if self.who == WIRE:
             return self.pick((80, self.peer), (6, self.unowned),
                              (6, self.owned),
-                             (6, lambda: STRANGER[self.fam]), (2, self.odd))
+                             (6, lambda: STRANGER[self.fam]), (2, self.odd),
+                             (2, lambda: NOBODY[self.fam]))
         return self.pick((72, lambda: self.owned(by=self.who)),
                          (8, lambda: self.owned(but=self.who)),
                          (8, self.unowned), (5, lambda: STRANGER[self.fam]),
@@ -276,6 +277,35 @@ def router_advert(s):
               frames.group_mac(frames.ALL_NODES))
 
 
+XIDS = [1, 2, 3]                # few: some answers are for who has asked
+
+
+def bootp(s, operation, address):
+    """A DHCPDISCOVER, or a DHCPOFFER of @address, with a random host name."""
+    mac = frames.mac_bytes(PORT_MAC if s.chance(0.9) else FOREIGN_MAC)
+    return struct.pack('!BBBBIHH', operation, 1, 6, 0, s.rng.choice(XIDS), 0,
+                       0) + bytes(4) + frames.pack_address(address) + \
+        bytes(8) + mac.ljust(208, b'\0') + b'\x63\x82\x53\x63' + \
+        bytes([53, 1, operation, 12, 8]) + s.rng.randbytes(8) + b'\xff'
+
+
+def dhcp_request(s):
+    s.fam = 4
+    packet = frames.udp('0.0.0.0', '255.255.255.255', 68, 67,
+                        bootp(s, 1, '0.0.0.0'))
+    return frames.ether(frames.BROADCAST, true_mac(s, '0.0.0.0'), frames.IPV4,
+                        packet)
+
+
+def dhcp_reply(s):
+    s.fam = 4
+    src, address = s.peer(), s.owned()
+    dst = s.rng.choice([address, '255.255.255.255'])
+    to = frames.BROADCAST if dst != address else s.destination_mac(dst)
+    return s.ip_frame(src, dst, frames.udp(src, dst, 67, 68,
+                                           bootp(s, 2, address)), to)
+
+
 def other_type(s):
     dst = s.rng.choice([frames.BROADCAST, PORT_MAC, FOREIGN_MAC, GROUP_MAC])
     return s.ether('', '', s.rng.choice(OTHER_TYPES), s.token(46), dst)
@@ -294,6 +324,7 @@ UNTAGGED = {
     'neighbour advertisement': (3, neighbour_advert),
     'router solicitation': (1, router_solicit),
     'router advertisement': (1, router_advert),
+    'dhcp request': (2, dhcp_request),
     'other type': (3, other_type),
 }
 
@@ -443,6 +474,7 @@ SORTS = {
     **UNTAGGED,
     'one VLAN tag': (7, one_tag),
     'two VLAN tags': (3, two_tags),
+    'dhcp reply': (2, dhcp_reply),
     'reflected': (4, reflected),
     'first fragment': (3, first_fragment),
     'later fragment': (3, later_fragment),
@@ -462,7 +494,7 @@ SORTS = {
 def make_frame(rng, config, owners, who):
     sorts = list(SORTS)
     sort = rng.choices(sorts, [SORTS[name][0] for name in sorts])[0]
-    if sort == 'reflected':
+    if sort in ('reflected', 'dhcp reply'):
         who = WIRE
     return Step('frame', who,
                 SORTS[sort][1](Sender(rng, config, owners, who)), sort)

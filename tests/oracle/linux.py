@@ -11,7 +11,8 @@ from pathlib import Path
 import ipvlan_frames as frames
 import netlink
 from ipvlan_intruder import cpio
-from model import (GATEWAY, HOST, OUTSIDE, PORT_MAC, WIRE, WIRE_MAC)
+from model import (GATEWAY, HOST, OUTSIDE, POOL4, POOL6, PORT_MAC, WIRE,
+                   WIRE_MAC)
 from outcome import Receipt
 
 HERE = Path(__file__).resolve().parent
@@ -209,10 +210,9 @@ class Script:
     def clear(self, case):
         for i in range(len(case.config.addrs)):
             self.commands.netlink(NS_SLAVE + i, netlink.del_link(SLAVE + i))
-        for addr, mac in OUTSIDE.items():
-            if addr.startswith(('10.9.0.', 'fd09::')):
-                self.commands.netlink(NS_HOST,
-                                      netlink.neighbour(addr, mac, MASTER))
+        for addr in POOL4 + POOL6:
+            self.commands.netlink(NS_HOST, netlink.neighbour(
+                addr, OUTSIDE[addr], MASTER))
 
     # ---- what came of it ----
 

@@ -24,7 +24,7 @@ WIRE = 'wire'
 # Addresses that slaves have, or have had, or will have.  Who has one while no
 # slave has is outside, with a MAC address of its own.
 POOL4 = [f'10.9.0.{i}' for i in range(1, 13)]
-POOL6 = [f'fd09::{i:x}' for i in range(1, 13)]
+POOL6 = [f'fd09::{i:x}' for i in range(1, 11)] + ['fe80::a', 'fe80::b']
 PEERS4 = [f'10.9.1.{i}' for i in range(1, 5)]
 PEERS6 = [f'fd09:1::{i:x}' for i in range(1, 5)]
 GATEWAY = {4: '10.9.2.1', 6: 'fd09:2::1'}
@@ -88,16 +88,20 @@ class Case:
     steps: list = field(default_factory=list)
 
 
-# What is known when a frame is sent: who owns what, and which address each
-# slave has looked for a duplicate of, last and without using it since.
-Situation = namedtuple('Situation', 'config owners probed source frame sort')
+# What is known when a frame is sent: who owns what, which address each slave
+# has looked for a duplicate of, last and without using it since, and with which
+# number it has asked for a lease last.
+Situation = namedtuple('Situation',
+                       'config owners probed asked source frame sort')
 
 
-def note_probe(probed, who, frame):
-    """@who may have probed for an address with @frame, or used one."""
+def note_sent(probed, asked, who, frame):
+    """With @frame @who may have probed for an address, used one, or asked."""
     facts = read_frame(frame)
     if facts.fault or frame[6:12] != mac_bytes(PORT_MAC):
         return
+    if facts.dhcp == 'request' and facts.dhcp_xid is not None:
+        asked[who] = facts.dhcp_xid
     if facts.is_probe:
         probed[who] = facts.destination
     elif probed.get(who) in facts.claims:
@@ -108,7 +112,7 @@ def situations(case):
     """The frames of a case, each with what is so when it is sent."""
     owners = {addr: name for name, addrs in case.config.addrs.items()
               for addr in addrs}
-    probed = {}
+    probed, asked = {}, {}
     for step in case.steps:
         if step.what == 'add':
             owners[step.value] = step.who
@@ -116,6 +120,6 @@ def situations(case):
             del owners[step.value]
         else:
             yield Situation(case.config, dict(owners), dict(probed),
-                            step.who, step.value, step.sort)
+                            dict(asked), step.who, step.value, step.sort)
             if step.who != WIRE:
-                note_probe(probed, step.who, step.value)
+                note_sent(probed, asked, step.who, step.value)

@@ -69,6 +69,15 @@ class Difference:
                     None)
 
     @property
+    def client(self):
+        """The slave that has asked the DHCP server whose answer this is."""
+        f = self.facts
+        if f.dhcp != 'reply' or f.dhcp_client != frames.mac_bytes(PORT_MAC):
+            return None
+        return next((name for name in self.config.addrs
+                     if self.situation.asked.get(name) == f.dhcp_xid), None)
+
+    @property
     def owner_as_linux_sees(self):
         """Of the source; who searches for a duplicate has none but that."""
         f = self.facts
@@ -195,6 +204,16 @@ def owner_alone(d):
     if d.is_from_slave:
         return d.config.flag == 'bridge' and d.ours_went(owner)
     return not d.is_from_port_mac and d.ours_went(owner)
+
+
+@rule('dhcp-client',
+      'a DHCP server\'s answer goes where its addresses say',
+      'it goes to the client that has asked, and to nobody else')
+def dhcp_client(d):
+    return (d.config.mode == 'l2' and not d.is_from_slave and
+            (not d.is_from_port_mac or d.config.flag == 'vepa') and
+            (d.is_for_many or d.is_to_port_mac) and
+            d.client is not None and d.ours_went(d.client))
 
 
 @rule('tags',

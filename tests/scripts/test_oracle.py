@@ -51,8 +51,8 @@ class Example:
                  linux_frame=None, macs=None):
         self.config = Config(mode, flag, ADDRS)
         self.frame = frame
-        self.situation = Situation(self.config, OWNERS, {}, source, frame,
-                                   'example')
+        self.situation = Situation(self.config, OWNERS, {}, {'n2': 1}, source,
+                                   frame, 'example')
         self.macs = macs or frame[:12]
         self.linux = self.gots(linux, linux_frame or frame)
         self.ours = self.gots(ours, frame)
@@ -74,6 +74,11 @@ class Example:
 ROUTED = frames.mac_bytes(PEER_MAC) + frames.mac_bytes(PORT_MAC)
 PADDED = udp(A4, PEER4) + b'padding'
 
+OFFER = frames.ether(frames.BROADCAST, PEER_MAC, frames.IPV4, frames.udp(
+    PEER4, '255.255.255.255', 67, 68,
+    b'\2\1\6\0\0\0\0\1' + bytes(20) +
+    frames.mac_bytes(PORT_MAC).ljust(208, b'\0')))
+
 EXAMPLES = {
     'malformed': Example('l2', 'bridge', 'n0', udp(A4, PEER4)[:30],
                          'host', '', 'truncated'),
@@ -94,6 +99,8 @@ EXAMPLES = {
     'owner-alone': Example('l2', 'bridge', WIRE,
                            arp(PEER4, B4, src_mac=PEER_MAC),
                            'n0 n1 n2 host', 'n1'),
+    'dhcp-client': Example('l2', 'bridge', WIRE, OFFER, 'n0 n1 n2 host',
+                           'n2'),
     'tags': Example('l2', 'private', 'n0', udp(A4, B4, tags=1), 'n1', '',
                     'private'),
     'icmpv6-from-nobody': Example('l2', 'bridge', WIRE,
