@@ -16,9 +16,8 @@ QEMU = REPO / 'build' / 'qemu' / 'qemu-system-x86_64'
 class Options(ScriptTestCase):
 
     NAMES = ['analyze', 'bench', 'build', 'coverage', 'demo', 'fetch-qemu',
-             'format-\n             patches', 'format-patches', 'fuzz',
-             'graft', 'guest-image', 'libvirt-xml', 'setup']
-             'test']
+             'format-patches', 'fuzz', 'graft', 'guest-image', 'libvirt-xml',
+             'oracle', 'setup', 'soak', 'test']
 
     def test_help(self):
         for name in self.NAMES:
