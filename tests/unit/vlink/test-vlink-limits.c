@@ -47,6 +47,7 @@ static void start(void)
     IpPrefix room = prefix(ROOM4);
 
     net_init(&net, IPVLAN_L2_MACNAT, IPVLAN_BRIDGE);
+    net.injects = true;         /* a state, and with it other counters */
     full = net_owner(&net, NULL);
     late = net_learner(&net);
     for (uint32_t i = 0; i < IPVLAN_TABLE_LIMIT - 1; i++) {
