@@ -147,12 +147,11 @@ void *realloc(void *p, size_t size)
 
 int posix_memalign(void **p, size_t align, size_t size)
 {
-    int ret;
+    int ret = ENOMEM;
 
-    if (!find_next() || fails(__builtin_return_address(0))) {
-        return ENOMEM;
+    if (find_next() && !fails(__builtin_return_address(0))) {
+        ret = next.posix_memalign(p, align, size);
     }
-    ret = next.posix_memalign(p, align, size);
     live += !ret;
     return ret;
 }

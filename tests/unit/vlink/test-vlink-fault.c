@@ -76,6 +76,8 @@ static const uint8_t *mac_of(const Net *net, unsigned slave)
     return is_l3(net) ? port_mac : net->user[slave].mac;
 }
 
+static unsigned tried;          /* frames */
+
 /* As a guest with a ring does: what is refused stays there. */
 static LinkTx try_send(User *u, Frame *f)
 {
@@ -86,6 +88,7 @@ static LinkTx try_send(User *u, Frame *f)
     packet_init(&p, &iov, 1);
     tx = link_xmit(u->link, &p);
     frame_free(f);
+    tried++;
     return tx;
 }
 
@@ -205,11 +208,12 @@ static long check_busy(IpvlanMode mode, bool again)
 
     busy_init(&net, mode);
     net.wire.room = 0;
+    tried = 0;
     half = press_on(&net, ROUNDS / 2);
     end = press_on(&net, ROUNDS / 2);
-    g_test_message("%s: %ld pieces of memory after one half of it, %ld at "
-                   "the end", ipvlan_mode_name(mode), half - before,
-                   end - before);
+    g_test_message("%s: %u frames, %ld pieces of memory after one half of "
+                   "them, %ld at the end", ipvlan_mode_name(mode), tried,
+                   half - before, end - before);
     g_assert_cmpint(end - half, <=, (half - before) / 10);
     net_del(&net.user[1]);
     press_on(&net, 2);
