@@ -83,6 +83,12 @@ class Account(unittest.TestCase):
         for reason in account.EXPLANATIONS:
             self.assertIn(f'"{reason}"', text)
 
+    def test_full_sockets(self):
+        self.assertEqual(account.full_sockets(
+            'Udp: InDatagrams RcvbufErrors SndbufErrors\nUdp: 7 3 1\n'
+            'UdpLite: InDatagrams RcvbufErrors\nUdpLite: 0 9\n'
+            'Udp6InDatagrams 5\nUdp6RcvbufErrors 4\n'), 7)
+
     def test_memory(self):
         self.assertIsNone(account.check_memory(1000, 1100))
         self.assertIn('1101 KiB', account.check_memory(1000, 1101))

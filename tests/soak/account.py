@@ -101,6 +101,16 @@ def check_drops(before, after, operations):
             if not EXPLANATIONS.get(reason, set()) & done]
 
 
+def full_sockets(snmp):
+    """UDP's receive buffer errors, of the kernel's snmp and snmp6."""
+    names, values = [line.split()[1:] for line in snmp.splitlines()
+                     if line.startswith('Udp:')]
+    v4 = int(values[names.index('RcvbufErrors')])
+    v6 = [int(line.split()[1]) for line in snmp.splitlines()
+          if line.startswith('Udp6RcvbufErrors')]
+    return v4 + sum(v6)
+
+
 def check_memory(warm, end):
     """
     A tenth more than after the warm-up, at most: what the hotplug tests allow.

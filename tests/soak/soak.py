@@ -18,6 +18,7 @@ import json
 import os
 import random
 import re
+import shutil
 import sys
 import time
 import unittest
@@ -49,6 +50,10 @@ class Soak(IpvlanTapTest):
 
     seconds = 0
     seed = 0
+
+    def id(self):
+        """What its files are named by: two may run at once."""
+        return f'soak-{os.getpid()}'
 
     def make_host(self):
         return Machine(self, 'host')
@@ -296,19 +301,32 @@ class Soak(IpvlanTapTest):
         return 0 if rough else lost
 
     def finish_clients(self, clients, rough):
+        """Returns how many datagrams were lost that nothing explains."""
+        lost = 0
         for client in clients:
             result = client.finish()
             if result:
                 self.totals['bytes moved by iperf3'] += result[0]
-                self.totals['datagrams lost'] += result[1]
+                lost += result[1]
             elif rough:
                 self.totals['iperf3 broken off while the uplink changed'] += 1
             else:
                 self.fail(f'{client.what} has failed')
+        self.totals['datagrams lost while the uplink changed' if rough else
+                    'datagrams lost'] += lost
+        return 0 if rough else lost
+
+    def full_sockets(self):
+        """Datagrams that came, and were dropped by who should read them."""
+        files = '/proc/thread-self/net/snmp /proc/thread-self/net/snmp6'
+        texts = [card.check(f'cat {files}') for card in self.cards.values()]
+        texts.append(self.host.run(f'cat {files}').stdout)
+        return sum(account.full_sockets(text) for text in texts)
 
     def one_round(self, rough):
         churn = self.churn
         before = self.ports()
+        full = self.full_sockets()
         self.operations.clear()
         end = time.monotonic() + ROUND
         pings, clients = self.start_traffic(ROUND)
@@ -320,8 +338,10 @@ class Soak(IpvlanTapTest):
             self.look()
             self.pause(0.5)
         lost = self.finish_pings(pings, rough)
-        self.finish_clients(clients, rough)
-        self.end_round(before, lost, rough)
+        datagrams = self.finish_clients(clients, rough)
+        full = self.full_sockets() - full
+        self.totals['datagrams that found a full socket'] += full
+        self.end_round(before, lost + max(datagrams - full, 0), rough)
 
     def end_round(self, before, lost, rough):
         cards, taps = list(self.cards.values()), ['tap0', 'tap1']
@@ -339,8 +359,8 @@ class Soak(IpvlanTapTest):
                     account.port_drops(before[master]))
         self.dropped += new
         if lost > sum(new.values()):
-            self.fail(f'{lost} pings were lost, and only {sum(new.values())} '
-                      'frames were dropped')
+            self.fail(f'{lost} pings and datagrams were lost, and only '
+                      f'{sum(new.values())} frames were dropped')
 
     def settled(self, cards, taps):
         """What differs, and goes on to do so."""
@@ -404,7 +424,9 @@ class Soak(IpvlanTapTest):
 
 ROWS = ['seconds', 'rounds', 'pings sent', 'pings lost',
         'pings lost while the uplink changed', 'bytes moved by iperf3',
-        'datagrams lost', 'iperf3 broken off while the uplink changed',
+        'datagrams lost', 'datagrams lost while the uplink changed',
+        'datagrams that found a full socket',
+        'iperf3 broken off while the uplink changed',
         'slaves and NICs plugged', 'DHCP leases', 'addresses added',
         'rates and weights changed', 'rules added', 'modes changed',
         'uplink down and up', 'masters replaced']
@@ -437,6 +459,8 @@ def main(seconds, seed):
         sys.exit(f'soak: {trace.strip().splitlines()[-1]}')
     soak.totals['rounds'] = soak.rounds
     print(table(soak))
+    if not soak.violations:
+        shutil.rmtree(soak.outputdir)
     sys.exit(bool(soak.violations))
 
 
