@@ -252,7 +252,9 @@ def take_reports(report, directory):
         print(text)
         report.failed.append(f'sanitizers: report in {log}')
     print(f'    {len(logs)} logs of the sanitizers, {len(found)} with a report')
-    if logs and not found:
+    if not logs:
+        report.failed.append('sanitizers: no QEMU ran under them')
+    elif not found:
         report.passed += 1
 
 
@@ -333,4 +335,5 @@ def main():
     sys.exit(bool(report.failed) or not report.passed)
 
 
-main()
+if __name__ == '__main__':
+    main()
