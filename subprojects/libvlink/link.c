@@ -222,6 +222,7 @@ Link *link_new(const LinkPlatform *platform, const char *kind,
 
 static void link_del_now(Link *link)
 {
+    invariant_delete(true);
     link->user = NULL;
     root_drop(link);
     if (link->ops->dellink) {
@@ -232,6 +233,7 @@ static void link_del_now(Link *link)
         link_stats_add(&link->lower->deleted, &link->stats);
     }
     link_free(link);
+    invariant_delete(false);
 }
 
 /* --- deleted in the midst of a frame ------------------------------------- */
@@ -348,6 +350,7 @@ void link_announce(Link *link)
 void link_set_queues(Link *link, unsigned n)
 {
     if (n != link->n_queues) {
+        invariant_limits(link);
         link->n_queues = n;
         rx_steer(link);
         if (!link->lower) {
@@ -462,6 +465,7 @@ void link_set_carrier(Link *link, bool on)
 LinkTx link_drop(Link *link, const Packet *p, DropReason reason)
 {
     link->stats.drops[reason]++;
+    invariant_dropped(link, p);
     if (link->platform->trace) {
         link->platform->trace(&(LinkTrace) {
             .event = LINK_EVENT_DROP, .link = link, .packet = p,
@@ -539,7 +543,7 @@ static SLOW_PATH LinkTx link_xmit_down(Link *link, Packet *p)
     return link_drop(link, p, DROP_LINK_DOWN);
 }
 
-LinkTx link_xmit(Link *link, Packet *p)
+static inline LinkTx link_xmit_any(Link *link, Packet *p)
 {
     if (G_UNLIKELY(!link->up)) {
         return link_xmit_down(link, p);
@@ -548,6 +552,15 @@ LinkTx link_xmit(Link *link, Packet *p)
         return link_xmit_shaped(link, p);
     }
     return link_xmit_now(link, p);
+}
+
+LinkTx link_xmit(Link *link, Packet *p)
+{
+    bool entered = invariant_enter(link->lower ? link : NULL, p);
+    LinkTx tx = link_xmit_any(link, p);
+
+    invariant_leave(link, p, entered, tx);
+    return tx;
 }
 
 void link_wake(Link *link)
@@ -615,7 +628,7 @@ bool link_is_full(Link *link)
     return link->held;
 }
 
-void link_receive(Link *link, Packet *p)
+static inline void link_receive_any(Link *link, Packet *p)
 {
     bool exact = false;
 
@@ -642,4 +655,12 @@ void link_receive(Link *link, Packet *p)
         break;
     }
     link_deliver(p->link, p, exact);
+}
+
+void link_receive(Link *link, Packet *p)
+{
+    bool entered = invariant_enter(NULL, p);
+
+    link_receive_any(link, p);
+    invariant_leave(link, p, entered, LINK_TX_OK);
 }

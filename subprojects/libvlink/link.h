@@ -25,6 +25,7 @@
 
 #include <errno.h>
 
+#include "invariant.h"
 #include "offload.h"
 #include "platform.h"
 #include "queue.h"
@@ -88,6 +89,10 @@ typedef struct LinkOps {
     /* The same of what all links of this kind on @lower share; before them. */
     void (*save_port)(const Link *lower, GVariantBuilder *out);
     void (*load_port)(Link *lower, GVariant *state, LinkMisfits *misfits);
+#ifdef VLINK_INVARIANTS
+    /* Abort where @p must not leave @lower; NULL: where that is not sound. */
+    void (*check)(const Link *lower, const Packet *p);
+#endif
     /* Append "name=value" pairs, comma separated, for people. */
     void (*fill_info)(const Link *link, GString *out);
 } LinkOps;
@@ -153,6 +158,9 @@ struct Link {
     GList upper_node;
     LinkWork *burial;           /* NULL, unless it is dead: see link_del() */
     void *priv;
+#ifdef VLINK_INVARIANTS
+    unsigned waited;            /* frames, when their limit was changed */
+#endif
 };
 
 /* -EEXIST where the name is taken.  @ops stays the caller's, for good. */
@@ -362,6 +370,13 @@ static inline void link_count_tx(Link *link, uint32_t len)
 {
     link->stats.tx_packets++;
     link->stats.tx_bytes += len;
+}
+
+/* @p has come to its end here, and that is as it should be. */
+static inline void link_absorb(Link *link, const Packet *p)
+{
+    link->stats.absorbed++;
+    invariant_ended(p);
 }
 
 /* Of one frame @n pieces were sent; @all: it is no more than these. */

@@ -15,6 +15,7 @@
 #include <stddef.h>
 
 #include "bytes.h"
+#include "invariant.h"
 #include "offload.h"
 
 enum {
@@ -311,6 +312,7 @@ static bool send_whole(const Packet *p, unsigned can, OffloadEmit *emit,
         memcpy(b + field, &sum, sizeof(sum));
     }
     view.pieces = 0;
+    invariant_made(&view);
     view.vnet = (PacketVnet) { .flags = checked_flag(p, can) };
     return emit(opaque, &view);
 }
@@ -761,6 +763,7 @@ static void make_piece(Cut *c, uint32_t n)
     piece->len = c->rest_len + len;
     piece->buf = NULL;
     piece->pieces = 0;
+    invariant_made(piece);
     piece->vnet = (PacketVnet) { 0 };
     piece->layers.end = piece->len;
     if (c->v6) {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "invariant.h"
 #include "packet.h"
 
 struct PacketBuf {
@@ -178,6 +179,7 @@ static Packet *packet_alloc(const Packet *p, PacketBuf *buf)
     packet_view(n, p);
     n->buf = buf;
     n->node = (GList) { .data = n };
+    invariant_copy(n);
     return n;
 }
 
@@ -203,11 +205,16 @@ Packet *packet_copy(const Packet *p, uint8_t **data)
 
 Packet *packet_hold(const Packet *p)
 {
+    Packet *held;
+
     if (!p->buf) {
-        return packet_copy(p, NULL);
+        held = packet_copy(p, NULL);
+    } else {
+        p->buf->refs++;
+        held = packet_alloc(p, p->buf);
     }
-    p->buf->refs++;
-    return packet_alloc(p, p->buf);
+    invariant_hold(held);
+    return held;
 }
 
 void packet_put(Packet *p)
@@ -215,6 +222,7 @@ void packet_put(Packet *p)
     if (!p) {
         return;
     }
+    invariant_put(p);
     if (--p->buf->refs == 0) {
         g_free(p->buf);
     }

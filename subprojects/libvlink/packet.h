@@ -137,6 +137,10 @@ typedef struct Packet {
     bool has_vnet;
     uint16_t pieces;            /* its receiver has had, see offload.h */
     uint16_t queue;             /* of the link that it goes through */
+#ifdef VLINK_INVARIANTS
+    uint64_t entry;             /* in invariant.c's books; 0: in none */
+    bool waits;
+#endif
     PacketVnet vnet;            /* host byte order */
     PacketLayers layers;        /* after packet_parse() */
     GList node;                 /* for the one queue that holds it */

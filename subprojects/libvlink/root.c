@@ -19,11 +19,13 @@ static inline LinkTx root_send(Link *link, Packet *p)
 {
     unsigned queue = p->queue;
     uint32_t len = p->len;
+    uint64_t entry = invariant_out(link, p);
     LinkTx tx;
 
     link->poller->calls++;
     tx = link->ops->xmit(link, p);
     link->poller->calls--;
+    invariant_back(link, p, entry, tx);
     if (G_UNLIKELY(tx == LINK_TX_BUSY)) {
         return root_refuse(link, queue);
     }
@@ -69,6 +71,8 @@ static LinkTx root_cut(Link *link, Packet *p)
             return LINK_TX_BUSY;
         }
         packet_queue_push(&link->root.rests, packet_hold(p));
+    } else {
+        invariant_in_pieces(link, p);
     }
     turn_charge_pieces(link, p->pieces);
     p->pieces = 0;
@@ -101,6 +105,7 @@ void root_wake(Link *link)
             !root_pieces(link, rest)) {
             packet_queue_push(&root->rests, rest);
         } else {
+            invariant_in_pieces(link, rest);
             packet_put(rest);
         }
     }

@@ -17,11 +17,13 @@ static RxQueue *rx_queue_of(const Link *link, const Packet *p)
 static inline LinkTx rx_give(RxQueue *q, const Packet *p)
 {
     Link *link = q->link;
+    uint64_t entry = invariant_out(link, p);
     LinkTx tx;
 
     link->poller->calls++;
     tx = link->user->deliver(link->user_opaque, p);
     link->poller->calls--;
+    invariant_back(link, p, entry, tx);
     q->busy = tx == LINK_TX_BUSY;
     if (tx == LINK_TX_OK) {
         shaper_take(&link->rx_shaper, p->len);
@@ -44,7 +46,11 @@ static SLOW_PATH LinkTx rx_cut(RxQueue *q, Packet *p)
     bool all = offload_send(p, q->link->offloads, rx_emit, q);
 
     link_count_pieces(q->link, p->pieces - before, all);
-    return all ? LINK_TX_OK : LINK_TX_BUSY;
+    if (!all) {
+        return LINK_TX_BUSY;
+    }
+    invariant_in_pieces(q->link, p);
+    return LINK_TX_OK;
 }
 
 static inline LinkTx rx_offer(RxQueue *q, Packet *p)
@@ -244,6 +250,7 @@ static SLOW_PATH bool rx_coalesce(Link *link, const Packet *p)
     if (!coalescer_is_empty(rx->coalescer)) {
         poll_schedule(&rx->flush);
     }
+    invariant_ended(p);
     return true;
 }
 
@@ -365,6 +372,7 @@ void link_queue_info(const Link *link, unsigned queue, LinkQueueInfo *info)
 
 void link_set_rx_queue(Link *link, unsigned packets)
 {
+    invariant_limits(link);
     link->rx.max = packets;
     for (unsigned i = 0; i < link->rx.made; i++) {
         RxQueue *q = link->rx.queue[i];
@@ -373,22 +381,27 @@ void link_set_rx_queue(Link *link, unsigned packets)
     }
 }
 
-static unsigned rx_queue_purge(RxQueue *q)
+static void rx_drop_all(Link *link, GQueue *packets, DropReason reason)
 {
-    unsigned n = packet_queue_purge(&q->packets);
+    Packet *p;
 
-    n += packet_queue_purge(&q->urgent);
-    q->bytes = 0;
-    q->passed = false;
-    rx_look_full(q);
-    return n;
+    while ((p = packet_queue_pop(packets))) {
+        link_drop(link, p, reason);
+        packet_put(p);
+    }
 }
 
 void rx_purge(Link *link, DropReason reason)
 {
     rx_flush_all(&link->rx);
     for (unsigned i = 0; i < link->rx.made; i++) {
-        link->stats.drops[reason] += rx_queue_purge(link->rx.queue[i]);
+        RxQueue *q = link->rx.queue[i];
+
+        rx_drop_all(link, &q->urgent, reason);
+        rx_drop_all(link, &q->packets, reason);
+        q->bytes = 0;
+        q->passed = false;
+        rx_look_full(q);
     }
 }
 
@@ -497,7 +510,8 @@ void rx_destroy(Link *link)
         RxQueue *q = link->rx.queue[i];
 
         poll_cancel(&q->poll);
-        rx_queue_purge(q);
+        packet_queue_purge(&q->urgent);
+        packet_queue_purge(&q->packets);
         g_free(q);
     }
     g_free(link->rx.queue);

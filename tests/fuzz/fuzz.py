@@ -27,7 +27,7 @@ AT_A_TIME = 2
 # A fuzzer that crashes is started again, to see what else there is.
 CRASHES_MAX = 5
 
-CONFIGURE = ['-Dfuzz=true',
+CONFIGURE = ['-Dfuzz=true', '-Dinvariants=enabled',
              '-Db_sanitize=address,undefined', '-Db_lundef=false',
              '-Dc_args=-fsanitize=fuzzer-no-link '
              '-fno-sanitize-recover=undefined']

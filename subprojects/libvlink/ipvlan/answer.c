@@ -202,7 +202,9 @@ LinkTx answer_guest(IpvlanSlave *slave, const Packet *p)
     } else {
         answer_guest_arp(slave, p);
     }
-    slave->link->stats.absorbed += tx == LINK_TX_OK;
+    if (tx == LINK_TX_OK) {
+        link_absorb(slave->link, p);
+    }
     return tx;
 }
 
@@ -246,7 +248,7 @@ void answer_uplink(IpvlanPort *port, const Packet *p)
         link_drop(port->lower, p, DROP_BAD_HEADER);
         return;
     }
-    port->lower->stats.absorbed++;
+    link_absorb(port->lower, p);
     neigh_input(port, p);
     if (p->layers.kind == PACKET_ARP) {
         answer_uplink_arp(port, p);

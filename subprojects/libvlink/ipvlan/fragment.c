@@ -188,6 +188,7 @@ static uint32_t make_piece(Cut *c)
     piece->tail_cnt = borrow(c->p, c->begin + c->off, len, c->iov + 1);
     piece->len = piece->head_len + len;
     piece->buf = NULL;
+    invariant_made(piece);
     piece->vnet = (PacketVnet) { 0 };
     finish_layers(c);
     return len;
@@ -284,5 +285,8 @@ LinkTx fragment_to_neigh(IpvlanSlave *slave, const IpAddr *hop,
     LinkTx tx = fragment_send(p, mtu, emit_to_neigh, &to);
 
     link_count_pieces(slave->link, to.emitted, tx != LINK_TX_BUSY);
+    if (tx != LINK_TX_BUSY) {
+        invariant_ended(p);
+    }
     return tx;
 }

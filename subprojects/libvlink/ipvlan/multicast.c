@@ -159,7 +159,7 @@ static void deliver(IpvlanSlave *slave, const Packet *p, const GroupFrame *g)
 static unsigned fan_out(const BroadcastSource *source, const Packet *p)
 {
     const IpvlanSlave *sender = reflected_sender(source, p);
-    LinkStats *stats = &source->port->lower->stats;
+    Link *lower = source->port->lower;
     GroupFrame g;
     unsigned n = 0;
 
@@ -172,8 +172,8 @@ static unsigned fan_out(const BroadcastSource *source, const Packet *p)
             n++;
         }
     }
-    stats->made += n;
-    stats->absorbed++;
+    lower->stats.made += n;
+    link_absorb(lower, p);
     return n;
 }
 

@@ -9,6 +9,7 @@
 
 #include "answer.h"
 #include "check.h"
+#include "invariant.h"
 #include "port.h"
 
 /* --- names --------------------------------------------------------------- */
@@ -312,6 +313,9 @@ static const LinkOps ipvlan_link_ops = {
     .load = ipvlan_load,
     .save_port = ipvlan_save_port,
     .load_port = ipvlan_load_port,
+#ifdef VLINK_INVARIANTS
+    .check = ipvlan_check,
+#endif
     .fill_info = ipvlan_fill_info,
 };
 

@@ -6,6 +6,7 @@
 
 #include <netinet/in.h>
 
+#include "invariant.h"
 #include "port.h"
 #include "route.h"
 
@@ -200,6 +201,7 @@ LinkTx ipvlan_xmit(Link *link, Packet *p)
     if (G_UNLIKELY(why)) {
         return link_drop(link, p, why);
     }
+    invariant_may_send(slave, p);
     if (ipvlan_is_l3(port)) {
         return route_send(slave, p);
     }

@@ -995,6 +995,7 @@ static void test_refuse_first(void)
 
 static RxHandlerResult ignore(Link *lower, Packet *p)
 {
+    invariant_ended(p);
     return RX_HANDLER_CONSUMED;
 }
 

@@ -32,6 +32,9 @@ static RxHandlerResult layer_handle(Link *lower, Packet *p)
     if (layer->answer == RX_HANDLER_ANOTHER) {
         p->link = upper;
     }
+    if (layer->answer == RX_HANDLER_CONSUMED) {
+        invariant_ended(p);
+    }
     return layer->answer;
 }
 
