@@ -263,6 +263,48 @@ static void test_busy_local(void)
     net_fini(&net);
 }
 
+/* The same where their master is a slave itself. */
+static void test_busy_nested(void)
+{
+    Net net, top;
+
+    net_init(&net, IPVLAN_L2_MACNAT, IPVLAN_BRIDGE);
+    memset(&top, 0, sizeof(top));
+    top.mode = IPVLAN_L2_MACNAT;
+    top.wire.link = link_new(&test_platform, "ipvlan", "all", net.wire.link,
+                             &(IpvlanConfig) {
+                                 .default_mac = port_mac, .max_addrs = 1,
+                                 .learn = IPVLAN_LEARN_OFF,
+                             }, NULL);
+    link_set_offloads(top.wire.link, OFFLOAD_ALL);
+    for (unsigned i = 0; i < SLAVES; i++) {
+        User *u = net_owner(&top, addrs[i]);
+
+        user_send(u, arp_announce(u->mac, addrs[i]));
+    }
+    net_clear(&net);
+    net.wire.room = 0;
+    for (unsigned i = 0; i < LOCAL; i++) {
+        g_assert_cmpint(try_send(&top.user[i], to_outside(&top, i, FAR4)), ==,
+                        LINK_TX_BUSY);
+    }
+    g_ptr_array_set_size(top.user[0].got, 0);
+    for (unsigned i = 0; i < 5000; i++) {
+        user_send(&top.user[LOCAL], frame_udp(top.user[0].mac,
+                                              top.user[LOCAL].mac,
+                                              addrs[LOCAL], addrs[0], 1, 2,
+                                              1000));
+    }
+    clock_advance(NS_PER_S);
+    g_assert_cmpuint(top.user[0].got->len, ==, 5000);
+    for (unsigned i = 0; i < SLAVES; i++) {
+        net_del(&top.user[i]);
+    }
+    link_del(top.wire.link);
+    net_clear(&net);
+    net_fini(&net);
+}
+
 /* --- time ----------------------------------------------------------------- */
 
 #define YEAR (365 * 24 * 3600 * NS_PER_S)
@@ -399,6 +441,7 @@ int main(int argc, char **argv)
     g_test_add_func("/fault/memory/rules", test_rules);
     add_for_modes("busy", test_busy);
     g_test_add_func("/fault/busy/local", test_busy_local);
+    g_test_add_func("/fault/busy/nested", test_busy_nested);
     add_for_modes("jump", test_jump);
     return g_test_run();
 }
