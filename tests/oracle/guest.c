@@ -4,7 +4,18 @@
  * A file of commands comes in with the initrd, and reports go out by a
  * virtio-serial port.  What to set up is decided outside: this knows nothing
  * of ipvlan.  A command is its length (4 bytes, of all that follows it), what
- * it is (1), the network namespace (1), a number (2), and data.
+ * it is (1), the network namespace (1), a number (2), and data:
+ *
+ *   S    sysctl: a path below /proc/sys, a zero, the value
+ *   N    a netlink message; the number is 1 where it may fail
+ *   L    a netlink message that asks for a route, until it is local
+ *   R    a recorder of that number: RecorderConfig
+ *   X    no recorders any more
+ *   M    the marker: its interface (4), its bytes
+ *   F    a frame, of the Ethernet protocol that the number is: its
+ *        interface (4), its bytes
+ *
+ * All numbers are little-endian, as the guest is.
  *
  * A frame has been dealt with when a marker, sent behind it from the wire,
  * has come to all that it has to come to: it takes the same queues.
@@ -15,9 +26,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -30,6 +41,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -37,7 +49,7 @@ enum {
     NS_FD = 100,                /* namespace N is file NS_FD + N */
     RECORDERS = 128,
     FRAME_MAX = 4096,
-    PATIENCE_MS = 10000,
+    PATIENCE_MS = 30000,
 
     MARKER_TYPE = 0x88b6,       /* for local experiments, IEEE 802 */
     MARKER_AT = 14,             /* its number, behind the Ethernet header */
@@ -45,7 +57,8 @@ enum {
     FROM_GUEST = 0xffff,        /* a report of ours, in words */
 };
 
-typedef enum Kind { RECORD_PACKET, RECORD_RAW4, RECORD_RAW6 } Kind;
+/* A packet socket, or a raw one of IPv4 or IPv6. */
+enum { RECORD_PACKET, RECORD_RAW4, RECORD_RAW6 };
 
 typedef struct Recorder {
     uint16_t id;
@@ -185,6 +198,32 @@ static void send_netlink(unsigned ns, bool may_fail, const void *data,
                  ns, strerror(-e->error));
         }
     }
+}
+
+/*
+ * Linux makes an IPv6 address its own in a workqueue.  @data asks for the way
+ * to one: until that is local, others have their turn.
+ */
+static void await_local(unsigned ns, const void *data, unsigned len)
+{
+    struct {
+        struct nlmsghdr h;
+        struct rtmsg route;
+        char rest[4096];
+    } answer;
+    time_t deadline = time(NULL) + PATIENCE_MS / 1000;
+
+    do {
+        if (time(NULL) > deadline) {
+            fail("an address is not local in namespace %u", ns);
+        }
+        sched_yield();
+        if (send(netlink_fd[ns], data, len, 0) != (ssize_t)len ||
+            recv(netlink_fd[ns], &answer, sizeof(answer), 0) < 0) {
+            fail("netlink: %s", strerror(errno));
+        }
+    } while (answer.h.nlmsg_type != RTM_NEWROUTE ||
+             answer.route.rtm_type != RTN_LOCAL);
 }
 
 /* --- recording ------------------------------------------------------------ */
@@ -422,6 +461,9 @@ static void run(const Command *c, const uint8_t *data, unsigned len)
     case 'N':
         send_netlink(c->ns, c->arg, data, len);
         break;
+    case 'L':
+        await_local(c->ns, data, len);
+        break;
     case 'R':
         open_recorder(c->ns, c->arg, (const RecorderConfig *)data);
         break;
@@ -433,9 +475,6 @@ static void run(const Command *c, const uint8_t *data, unsigned len)
         marker_ifindex = get_ifindex(data);
         marker_len = len - 4;
         memcpy(marker, data + 4, marker_len);
-        break;
-    case 'Q':
-        settle();
         break;
     case 'F':
         inject(c->ns, get_ifindex(data), c->arg, data + 4, len - 4);
@@ -469,9 +508,13 @@ int main(int argc, char **argv)
     const uint8_t *at, *end;
     size_t len;
 
+    if (argc != 3) {
+        fprintf(stderr, "usage: guest COMMANDS PORT\n");
+        return EXIT_FAILURE;
+    }
     out_fd = open(argv[2], O_WRONLY);
-    if (argc != 3 || out_fd < 0) {
-        perror("oracle: COMMANDS PORT");
+    if (out_fd < 0) {
+        perror(argv[2]);
         return EXIT_FAILURE;
     }
     at = map_file(argv[1], &len);

@@ -12,7 +12,7 @@ import ipvlan_frames as frames
 import netlink
 from ipvlan_intruder import cpio
 from model import (GATEWAY, HOST, OUTSIDE, POOL4, POOL6, PORT_MAC, WIRE,
-                   WIRE_MAC)
+                   WIRE_MAC, family)
 from outcome import Receipt
 
 HERE = Path(__file__).resolve().parent
@@ -162,7 +162,10 @@ class Script:
         return r
 
     def add_address(self, config, name, addr):
-        self.commands.netlink(*self.at(config, name, netlink.new_addr, addr))
+        ns, message = self.at(config, name, netlink.new_addr, addr)
+        self.commands.netlink(ns, message)
+        if config.mode == 'l3s' and family(addr) == 6:
+            self.commands.add('L', ns, 0, netlink.get_route(addr))
         if config.flag == 'vepa':
             # Where its packets come back from a switch that reflects.
             self.commands.netlink(NS_HOST, netlink.neighbour(addr, PORT_MAC,

@@ -12,7 +12,7 @@ from ipvlan_frames import mac_bytes, pack_address
 # linux/netlink.h and linux/rtnetlink.h
 REQUEST, ACK, REPLACE, CREATE = 0x1, 0x4, 0x100, 0x400
 NEWLINK, DELLINK, NEWADDR, DELADDR = 16, 17, 20, 21
-NEWROUTE, DELROUTE, NEWNEIGH = 24, 25, 28
+NEWROUTE, DELROUTE, GETROUTE, NEWNEIGH = 24, 25, 26, 28
 IFF_UP = 1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO = 1, 3, 5, 18
 IFLA_NET_NS_FD = 28
@@ -20,7 +20,7 @@ INFO_KIND, INFO_DATA, VETH_PEER = 1, 2, 1
 IPVLAN_MODE, IPVLAN_FLAGS = 1, 2
 IFA_LOCAL, IFA_FLAGS, IFA_NODAD = 2, 8, 0x02
 NDA_DST, NDA_LLADDR, NUD_PERMANENT = 1, 2, 0x80
-RTA_OIF, RTA_GATEWAY = 4, 5
+RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
 RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST = 254, 4, 1
 SCOPE_UNIVERSE, SCOPE_LINK, ONLINK = 0, 253, 4
 NESTED = 0x8000
@@ -43,8 +43,12 @@ def nested(kind, *attrs):
 
 
 def message(kind, flags, head, *attrs):
+    return request(kind, ACK | flags, head, *attrs)
+
+
+def request(kind, flags, head, *attrs):
     body = head + b''.join(attrs)
-    return struct.pack('=IHHII', 16 + len(body), kind, REQUEST | ACK | flags,
+    return struct.pack('=IHHII', 16 + len(body), kind, REQUEST | flags,
                        1, 0) + body
 
 
@@ -121,3 +125,11 @@ def default_route(kind, af, index, gateway=None):
                        RTPROT_STATIC, scope, RTN_UNICAST,
                        ONLINK if gateway else 0)
     return message(kind, CREATE if kind == NEWROUTE else 0, head, *attrs)
+
+
+def get_route(addr):
+    """It is answered, not acknowledged."""
+    packed = pack_address(addr)
+    head = struct.pack('=BBBBBBBBI', af_of(addr), 8 * len(packed), 0, 0, 0, 0,
+                       0, 0, 0)
+    return request(GETROUTE, 0, head, attr(RTA_DST, packed))

@@ -48,7 +48,7 @@ class Verdict:
         """What is wrong, or None."""
         if self.qemu.came != self.library.came:
             return 'QEMU does not do what the library does'
-        if not all(is_port_answer(self.situation, one.data) for one in
+        if not all(is_port_answer(self.situation, one) for one in
                    answers(self.situation, self.library.came)):
             return 'we have made up a frame'
         if not self.is_known:

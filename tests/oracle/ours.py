@@ -15,7 +15,7 @@ import ipvlan_frames as frames
 from model import (GATEWAY, HOST, OUTSIDE, PEERS4, PORT_MAC, STRANGER,
                    STRANGER_MAC, WIRE)
 
-PATIENCE = 10                   # seconds
+PATIENCE = 30                   # seconds
 
 # One frame that came out: of whom, and all of its bytes.
 Came = namedtuple('Came', 'who data')
@@ -369,13 +369,20 @@ Outcomes = namedtuple('Outcomes', 'frames drops')
 def outcomes(engine, cases):
     """An Ours for each frame, and what was dropped in each case, and why."""
     results = Outcomes([], [])
-    for case in cases:
-        engine.begin(case.config)
-        for step in case.steps:
-            if step.what == 'frame':
-                results.frames.append(engine.frame(step.who, step.value))
-            else:
-                engine.change(step)
-        results.drops.append(engine.dropped())
-    engine.close()
+    try:
+        for case in cases:
+            run_case(engine, case, results)
+        engine.close()
+    finally:
+        engine.process.kill()
     return results
+
+
+def run_case(engine, case, results):
+    engine.begin(case.config)
+    for step in case.steps:
+        if step.what == 'frame':
+            results.frames.append(engine.frame(step.who, step.value))
+        else:
+            engine.change(step)
+    results.drops.append(engine.dropped())

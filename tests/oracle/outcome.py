@@ -151,15 +151,24 @@ def answers(situation, came):
     return [one for one in came if not is_it(situation.frame, one.data)]
 
 
-def is_port_answer(situation, data):
+def is_port_answer(situation, one):
     """
-    Whether the port has reason to make that itself: it answers ARP and
-    neighbour discovery where it is a router.
+    Whether the port had to say that itself: where it is a router it answers a
+    question to who has asked it, with its own MAC address.
     """
-    frame = frames.parse_frame(data)
-    if not situation.config.is_l3 or frame.src != PORT_MAC:
+    if not situation.config.is_l3 or one.who != situation.source:
         return False
-    if frame.ethertype == frames.ARP:
-        return frame.payload[6:8] == b'\0\2'
-    return frames.is_nd(frame) and \
-        frame.payload[40] == frames.NEIGHBOUR_ADVERT
+    question = frames.parse_frame(situation.frame)
+    answer = frames.parse_frame(one.data)
+    if answer.src != PORT_MAC or question.ethertype != answer.ethertype:
+        return False
+    mac, asked, said = frames.mac_bytes(PORT_MAC), question.payload, \
+        answer.payload
+    if answer.ethertype == frames.ARP:
+        return (asked[6:8] == b'\0\1' and said[6:8] == b'\0\2' and
+                said[8:18] == mac + asked[24:28])
+    return (frames.is_nd(question) and frames.is_nd(answer) and
+            asked[40] == frames.NEIGHBOUR_SOLICIT and
+            said[40] == frames.NEIGHBOUR_ADVERT and
+            said[48:64] == asked[48:64] and
+            said[64:72] == frames.lladdr_option(2, PORT_MAC))

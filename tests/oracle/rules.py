@@ -210,9 +210,10 @@ def owner_alone(d):
       'a DHCP server\'s answer goes where its addresses say',
       'it goes to the client that has asked, and to nobody else')
 def dhcp_client(d):
+    reflected = (d.is_for_many and d.is_from_port_mac and
+                 d.config.flag != 'vepa')
     return (d.config.mode == 'l2' and not d.is_from_slave and
-            (not d.is_from_port_mac or d.config.flag == 'vepa') and
-            (d.is_for_many or d.is_to_port_mac) and
+            not reflected and (d.is_for_many or d.is_to_port_mac) and
             d.client is not None and d.ours_went(d.client))
 
 
@@ -240,8 +241,10 @@ def tags(d):
       'it goes to the owner of its destination')
 def icmpv6_from_nobody(d):
     owner = d.owner_of_destination
-    if not (d.config.mode == 'l2' and d.facts.is_icmpv6 and
-            d.facts.src == '::' and d.facts.nd_type != SOLICIT and
+    if d.config.mode != 'l2' and (d.config.mode != 'l3' or d.is_from_slave):
+        return False
+    if not (d.facts.is_icmpv6 and d.facts.src == '::' and
+            d.facts.nd_type != SOLICIT and
             d.is_to_port_mac and owner and d.linux_went(HOST)):
         return False
     if owner == d.source:

@@ -17,7 +17,8 @@ import ipvlan_frames as frames                              # noqa: E402
 from facts import read_frame                                # noqa: E402
 from model import (Config, HOST, OUTSIDE, PEERS4, PORT_MAC,  # noqa: E402
                    STRANGER_MAC, Situation, WIRE, situations)
-from outcome import Got, completed                          # noqa: E402
+from ours import Came                                       # noqa: E402
+from outcome import Got, completed, is_port_answer          # noqa: E402
 from rules import RULES, Difference, explain                # noqa: E402
 
 A4, B4, NOBODYS4, PEER4 = '10.9.0.1', '10.9.0.2', '10.9.0.3', PEERS4[0]
@@ -237,6 +238,25 @@ class Rules(unittest.TestCase):
         for rule in RULES:
             with self.subTest(rule.name):
                 self.assertIn((rule.linux, rule.here), rows)
+
+
+class Answers(unittest.TestCase):
+    """What nobody has sent may come only where the port is a router."""
+
+    def check(self, mode, who, addr, mac=PORT_MAC):
+        question = arp(PEER4, B4, src_mac=PEER_MAC)
+        answer = frames.ether(PEER_MAC, mac, frames.ARP,
+                              frames.arp(2, mac, addr, PEER4, PEER_MAC))
+        situation = Situation(Config(mode, 'bridge', ADDRS), OWNERS, {}, {},
+                              WIRE, question, 'example')
+        return is_port_answer(situation, Came(who, answer))
+
+    def test_answers(self):
+        self.assertTrue(self.check('l3', WIRE, B4))
+        self.assertFalse(self.check('l2', WIRE, B4))
+        self.assertFalse(self.check('l3', 'n1', B4))
+        self.assertFalse(self.check('l3', WIRE, A4))
+        self.assertFalse(self.check('l3', WIRE, B4, FOREIGN_MAC))
 
 
 class Script(ScriptTestCase):
