@@ -259,6 +259,23 @@ void wire_fini(Wire *w)
 }
 
 /*
+ * VLINK_FRAMES says where all frames are to be written, as scripts/fuzz
+ * --frames reads them.  @from is who sends it.
+ */
+static void frame_write(const Frame *f, const char *from)
+{
+    const char *dir = g_getenv("VLINK_FRAMES");
+    g_autofree char *sum = NULL, *path = NULL;
+
+    if (dir) {
+        sum = g_compute_checksum_for_data(G_CHECKSUM_SHA1, f->data, f->len);
+        path = g_strdup_printf("%s/%s-%s", dir, from, sum);
+        g_assert_true(g_file_set_contents(path, (const char *)f->data, f->len,
+                                          NULL));
+    }
+}
+
+/*
  * Lend @f's bytes, each piece of them in memory of its own, so that a
  * sanitizer sees one byte too many.
  */
@@ -282,6 +299,7 @@ void wire_receive(Wire *w, Frame *f)
     FramePieces pieces;
     Packet p;
 
+    frame_write(f, "wire");
     frame_lend(f, &pieces, &p);
     link_receive(w->link, &p);
     frame_get_back(f, &pieces);
@@ -343,6 +361,7 @@ static LinkTx user_try(User *u, const Frame *f)
     Packet p;
     LinkTx tx;
 
+    frame_write(f, "user");
     frame_lend(f, &pieces, &p);
     tx = link_xmit(u->link, &p);
     frame_get_back(f, &pieces);
