@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import corpus
+import frames
 
 REPO = Path(__file__).resolve().parents[2]
 BUILD = REPO / 'build' / 'fuzz'
@@ -22,7 +23,9 @@ CORPUS = REPO / 'tests' / 'fuzz' / 'corpus'
 MESON = [sys.executable, '-m', 'mesonbuild.mesonmain']
 
 NAMES = ['frame', 'control', 'state', 'vnet']
-MAX_LEN = {'frame': 1024, 'control': 1024, 'state': 1024, 'vnet': 256}
+MAX_LEN = {'frame': 1024, 'control': 256, 'state': 512, 'vnet': 256}
+# Of few bytes nothing interesting is made: long inputs at once.
+LONG = ['-len_control=0']
 AT_A_TIME = 2
 # A fuzzer that crashes is started again, to see what else there is.
 CRASHES_MAX = 5
@@ -106,7 +109,7 @@ class Fuzzer:
         begin = time.monotonic()
         with subprocess.Popen(
                 [str(word) for word in
-                 (program(self.name), '-timeout=30', '-rss_limit_mb=2048',
+                 (program(self.name), '-timeout=60', '-rss_limit_mb=2048',
                   f'-max_len={MAX_LEN[self.name]}', '-print_final_stats=1',
                   f'-artifact_prefix={FOUND}/{self.name}-', *args)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -145,8 +148,8 @@ class Fuzzer:
         end = time.monotonic() + seconds
         while len(self.crashes) < CRASHES_MAX:
             left = int(end - time.monotonic())
-            if left <= 0 or self.run(f'-max_total_time={left}', self.work,
-                                     self.seeds):
+            if left <= 0 or self.run(f'-max_total_time={left}', *LONG,
+                                     self.work, self.seeds):
                 break
 
     def merge(self):
@@ -194,6 +197,14 @@ def table(fuzzers):
 
 # --- all of it --------------------------------------------------------------
 
+def take_frames(fuzzers, directory):
+    """Make inputs of fuzz-frame's of frames that the unit tests have sent."""
+    for fuzzer in fuzzers:
+        if fuzzer.name == 'frame':
+            for number, data in enumerate(frames.inputs(directory)):
+                (fuzzer.work / f'frames-{number}').write_bytes(data)
+
+
 def work(fuzzer, seconds):
     if fuzzer.regress() and seconds:
         fuzzer.explore(seconds)
@@ -203,6 +214,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--time', type=int, default=60)
     parser.add_argument('--only', action='append', choices=NAMES)
+    parser.add_argument('--frames', type=Path)
     parser.add_argument('--merge', action='store_true')
     args = parser.parse_args()
     names = [name for name in NAMES if name in (args.only or NAMES)]
@@ -211,6 +223,8 @@ def main():
     build(names)
     for fuzzer in fuzzers:
         fuzzer.prepare()
+    if args.frames:
+        take_frames(fuzzers, args.frames)
     print(f'==> run {", ".join(f"fuzz-{name}" for name in names)}',
           flush=True)
     with ThreadPoolExecutor(AT_A_TIME) as pool:

@@ -253,7 +253,7 @@ void grammar_cut(Input *in, Frame *f)
 
 static Frame *make_raw(Input *in, const Speaker *s)
 {
-    unsigned len = in8(in);
+    unsigned len = in16(in) % 2048;
     Frame *f = frame_new(NULL, len);
 
     in_bytes(in, f->data, len);

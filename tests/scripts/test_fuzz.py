@@ -9,6 +9,7 @@ from common import REPO, SCRIPTS, ScriptTestCase
 sys.path.insert(0, str(REPO / 'tests' / 'fuzz'))
 
 import corpus       # noqa: E402
+import frames       # noqa: E402
 import fuzz         # noqa: E402
 
 
@@ -92,3 +93,20 @@ class Findings(ScriptTestCase):
             '==1==ERROR: AddressSanitizer: heap-buffer-overflow',
             '    #1 f subprojects/libvlink/x.c:9',
             'SUMMARY: AddressSanitizer: heap-buffer-overflow'])
+
+
+class Frames(ScriptTestCase):
+
+    def test_each_in_each_mode(self):
+        for name, frame in (('user-a', b'abc'), ('wire-b', b'de'),
+                            ('user-long', bytes(2000)), ('README', b'no')):
+            (self.tmp / name).write_bytes(frame)
+        inputs = list(frames.inputs(self.tmp))
+        self.assertEqual(len(inputs), 2 * 4)
+        self.assertEqual(len(set(inputs)), 2 * 4)
+        self.assertIn(b'\0\0\0\0\3abc\0\0\0\0', inputs[0])
+        self.assertLessEqual(max(map(len, inputs)), fuzz.MAX_LEN['frame'])
+
+    def test_no_directory(self):
+        self.assertIn('/nowhere', self.run_error(SCRIPTS / 'fuzz', '--frames',
+                                                 '/nowhere'))
