@@ -10,9 +10,6 @@
 /* Every so many inputs are run twice; one that is run alone is, too. */
 #define TWICE 16
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static uint64_t noted;          /* FNV-1a of what came out */
 
 void fuzz_note_bytes(const void *data, size_t len)

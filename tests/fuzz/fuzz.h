@@ -20,4 +20,8 @@ void fuzz_one(Input *in);
 void fuzz_note(const Frame *f);
 void fuzz_note_bytes(const void *data, size_t len);
 
+/* What libFuzzer calls. */
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 #endif
