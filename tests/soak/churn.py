@@ -89,8 +89,9 @@ class Churn:
         for addr, target in ((f'192.0.2.{n}/32', soak.host_addr),
                              (f'2001:db8:1::{n}/128', soak.host_addr6)):
             self.did('address', 'addresses added')
-            nodad = 'nodad' if ':' in addr else ''
-            card.check(f'ip address add {addr} dev eth0 {nodad}')
+            # No other talk is to choose it as its source, and lose it.
+            options = 'nodad preferred_lft 0' if ':' in addr else ''
+            card.check(f'ip address add {addr} dev eth0 {options}')
             source = addr.partition('/')[0]
             if not card.ping(target, f'-I {source}', count=1):
                 soak.fail(f'{card.name} does not reach {target} from {source}')
