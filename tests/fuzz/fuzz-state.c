@@ -362,7 +362,6 @@ void fuzz_one(Input *in)
     g_autoptr(GBytes) state = NULL;
 
     grammar_net(in, &r.net, 4);
-    r.net.injects = true;       /* counters come with the state */
     add_rule(&r);
     send_some(&r);
     state = any_state(&r);
