@@ -53,6 +53,14 @@ static bool addr_from_bytes(IpAddr *a, GVariant *v)
     return true;
 }
 
+/* 146 years: the time from then to any that is to come has a number. */
+#define AGE_MAX (INT64_MAX / 2)
+
+static int64_t ago(int64_t now, int64_t age)
+{
+    return now - CLAMP(age, 0, AGE_MAX);
+}
+
 /* RFC 2131, 3.3: of 32 bits of seconds. */
 #define LEASE_MAX (UINT32_MAX * NS_PER_S)
 
@@ -75,8 +83,8 @@ static void load_addrs(IpvlanSlave *slave, GVariantIter *addrs,
                                &lease)) {
         g_autoptr(GVariant) b = v;
         IpvlanAddrInfo info = {
-            .origin = origin, .learned = now - MAX(age, 0),
-            .used = now - MAX(idle, 0),
+            .origin = origin, .learned = ago(now, age),
+            .used = ago(now, idle),
         };
         IpAddr *addr = &info.prefix.addr;
 

@@ -685,6 +685,8 @@ static void test_far_times(void)
         start_learners();
         g_assert_true(link_state_load(here.wire.link, v, NULL));
         g_assert_cmpuint(net_addresses(&here.user[0]), ==, 1);
+        clock_advance(NS_PER_S);
+        g_variant_unref(g_variant_ref_sink(link_state_save(here.wire.link)));
         stop();
     }
 }
