@@ -269,6 +269,7 @@ static void test_busy_nested(void)
     Net net, top;
 
     net_init(&net, IPVLAN_L2_MACNAT, IPVLAN_BRIDGE);
+    net.injects = true;         /* "all" counts for the port on it, too */
     memset(&top, 0, sizeof(top));
     top.mode = IPVLAN_L2_MACNAT;
     top.wire.link = link_new(&test_platform, "ipvlan", "all", net.wire.link,
