@@ -90,14 +90,16 @@ static GBytes *save(const Run *r)
  */
 static bool load_state(Run *r, GVariant *state, GError **err)
 {
-    LinkStats lower = r->net.wire.link->stats, stats[NET_USERS];
+    Link *link = r->net.wire.link;
+    LinkStats lower = link->stats, deleted = link->deleted, stats[NET_USERS];
     bool all;
 
     for (unsigned i = 0; i < r->net.n; i++) {
         stats[i] = r->net.user[i].link->stats;
     }
-    all = link_state_load(r->net.wire.link, state, err);
-    r->net.wire.link->stats = lower;
+    all = link_state_load(link, state, err);
+    link->stats = lower;
+    link->deleted = deleted;
     for (unsigned i = 0; i < r->net.n; i++) {
         r->net.user[i].link->stats = stats[i];
     }
