@@ -195,16 +195,16 @@ def test_lib(report):
         meson_test(report, builddir, 'lib-tests', [], **SANITIZERS)
 
 
+def test_coverage(report):
+    """How much of the library its unit tests run."""
+    run_case(report, 'coverage of libvlink', [SCRIPTS / 'coverage'])
+
+
 def test_fuzz(report):
     """Fuzzers of the library: the inputs in the tree, then a minute each."""
     run_case(report, 'fuzz: what is in the tree',
              [SCRIPTS / 'fuzz', '--time', '0'])
     run_case(report, 'fuzz: a minute each', [SCRIPTS / 'fuzz'])
-
-
-def test_coverage(report):
-    """How much of the library its unit tests run."""
-    run_case(report, 'coverage of libvlink', [SCRIPTS / 'coverage'])
 
 
 def test_analysis(report):
@@ -225,14 +225,6 @@ def test_qtest(report):
     if build_qemu(report) and compile_qtests(report, QEMU_BUILD):
         meson_test(report, QEMU_BUILD, 'qtests',
                    ['qtest-x86_64/ipvlan-*'])
-
-
-def test_functional(report):
-    """The tests with Linux guests, in QEMU's own framework."""
-    if build_qemu(report) and make_guest(report):
-        meson_test(report, QEMU_BUILD, 'functional-tests',
-                   ['--setup=thorough', 'func-x86_64-x86_64_ipvlan*'],
-                   VLINK_GUEST=str(BUILD / 'guest'))
 
 
 # All that ASan has to say of a QEMU that is well: it says so when the first
@@ -259,8 +251,7 @@ def take_reports(report, directory):
 
 
 def test_sanitizers(report):
-    """The whole QEMU under the sanitizers: the qtests, and cards that come and
-    go in a Linux guest."""
+    """QEMU under the sanitizers: the qtests, and a guest whose cards go."""
     if not (run(report, 'build QEMU with sanitizers',
                 [SCRIPTS / 'build', '--asan']) and
             compile_qtests(report, QEMU_ASAN) and make_guest(report)):
@@ -284,6 +275,20 @@ def test_sanitizers(report):
     take_reports(report, logs)
 
 
+def test_functional(report):
+    """The tests with Linux guests, in QEMU's own framework."""
+    if build_qemu(report) and make_guest(report):
+        meson_test(report, QEMU_BUILD, 'functional-tests',
+                   ['--setup=thorough', 'func-x86_64-x86_64_ipvlan*'],
+                   VLINK_GUEST=str(BUILD / 'guest'))
+
+
+def test_oracle(report):
+    """Generated frames, also through Linux's own ipvlan."""
+    if build_qemu(report) and make_guest(report):
+        run_case(report, 'oracle', [SCRIPTS / 'oracle', '--frames', '4500'])
+
+
 def python_tests(report, name):
     """Run the tests in tests/NAME."""
     suite = unittest.TestLoader().discover(str(REPO / 'tests' / name))
@@ -303,12 +308,6 @@ def test_soak(report):
                                        'and taps'))
         return
     run_case(report, 'soak', [SCRIPTS / 'soak', '--time', '120'])
-
-
-def test_oracle(report):
-    """Generated frames, also through Linux's own ipvlan."""
-    if build_qemu(report) and make_guest(report):
-        run_case(report, 'oracle', [SCRIPTS / 'oracle', '--frames', '4500'])
 
 
 def test_scripts(report):
