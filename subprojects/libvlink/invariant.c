@@ -123,10 +123,10 @@ static void arrive(Entry *e, const Link *link)
     g_ptr_array_add(e->at, (gpointer)link);
 }
 
-/* Limits of all that stands on a root take longer than a frame does. */
-#define CHECK_EVERY 8
-
 /* --- limits --------------------------------------------------------------- */
+
+/* Frames: to look at all that stands on a root takes longer than one does. */
+#define CHECK_EVERY 8
 
 static unsigned waiting(const Link *link)
 {
