@@ -313,6 +313,17 @@ class IpvlanTest(QemuSystemTest):
     def hmp(self, vm, line):
         return vm.cmd('human-monitor-command', command_line=line)
 
+    def holding(self, vm):
+        """The files of QEMU, its netdevs, and its memory in KiB."""
+        proc = f'/proc/{vm.get_pid()}'
+        # QEMU frees what it has of devices that went
+        with self.assertRaises(Exception):
+            vm.cmd('device_add', driver='virtio-net-pci', netdev='no')
+        with open(f'{proc}/status') as status:
+            kib = int(re.search(r'RssAnon:\s+(\d+)', status.read())[1])
+        return (len(os.listdir(f'{proc}/fd')),
+                sorted(self.hmp(vm, 'info network').splitlines()), kib)
+
     # ---- TCP ----
 
     def make_blob(self, guest):

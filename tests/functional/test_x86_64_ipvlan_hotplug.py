@@ -152,17 +152,6 @@ class IpvlanHotplug(IpvlanTest):
 
     # ---- what is seen ----
 
-    def holding(self):
-        """The files of QEMU, its netdevs, and its memory in KiB."""
-        proc = f'/proc/{self.vm.get_pid()}'
-        # QEMU frees what it has of devices that went
-        with self.assertRaises(Exception):
-            self.vm.cmd('device_add', driver='virtio-net-pci', netdev='no')
-        with open(f'{proc}/status') as status:
-            kib = int(re.search(r'RssAnon:\s+(\d+)', status.read())[1])
-        return (len(os.listdir(f'{proc}/fd')),
-                sorted(self.hmp(self.vm, 'info network').splitlines()), kib)
-
     def watch(self, what):
         """Run @what while the cards talk; return pings sent and lost."""
         one, two = self.cards_up0
@@ -182,12 +171,12 @@ class IpvlanHotplug(IpvlanTest):
         holdings = []
 
         def all_orders():
-            holdings.append(self.holding())
+            holdings.append(self.holding(self.vm))
             for i in range(cycles):
                 if i == cycles // 2:
-                    holdings.append(self.holding())
+                    holdings.append(self.holding(self.vm))
                 self.run_order(ORDERS[i % len(ORDERS)])
-            holdings.append(self.holding())
+            holdings.append(self.holding(self.vm))
 
         # What it is without hotplug is what it is to be with it.
         _, lost_before = self.watch(lambda: time.sleep(3))
