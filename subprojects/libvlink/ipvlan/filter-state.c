@@ -251,6 +251,7 @@ static bool load_flow(const Places *here, const FlowRecord *r, uint32_t now)
         !look_up(here->slaves, r->slave[0], &ends[0]) ||
         !look_up(here->slaves, r->slave[1], &ends[1]) ||
         !look_up(here->slaves, r->payer, &payer) || !payer ||
+        (payer != ends[0] && payer != ends[1]) ||
         !look_up(here->rules, r->rule[0], &rule[0]) ||
         !look_up(here->rules, r->rule[1], &rule[1])) {
         return false;

@@ -527,6 +527,26 @@ static void test_flows(void)
     stop_filters();
 }
 
+/* Whose flow it is not cannot have to pay for it: it would outlive its payer. */
+static void test_foreign_payer(void)
+{
+    g_autoptr(GVariant) saved = NULL, forged = NULL;
+    g_autoptr(GString) text = NULL;
+
+    start_filters();
+    rule(&there, "dns", "udp dst port 53");
+    rule(&here, "dns", "udp dst port 53");
+    ask_outside(&there.user[0], A, 1000);
+    saved = g_variant_ref_sink(link_state_save(there.wire.link));
+    text = g_variant_print_string(saved, NULL, true);
+    g_assert_cmpuint(g_string_replace(text, "uint16 1, uint16 0)]",
+                                      "uint16 2, uint16 0)]", 0), ==, 1);
+    forged = g_variant_ref_sink(g_variant_new_parsed(text->str));
+    g_assert_false(link_state_load(here.wire.link, forged, NULL));
+    g_assert_cmpuint(flows(&here), ==, 0);
+    stop_filters();
+}
+
 /* Who pays there pays here, and it expires as it would have there. */
 static void test_flow_expiry(void)
 {
@@ -785,6 +805,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vlink/state/user", test_user);
     g_test_add_func("/vlink/state/mac-l2", test_mac_l2);
     g_test_add_func("/vlink/state/flows", test_flows);
+    g_test_add_func("/vlink/state/foreign-payer", test_foreign_payer);
     g_test_add_func("/vlink/state/flow-expiry", test_flow_expiry);
     g_test_add_func("/vlink/state/other-rule", test_other_rule);
     g_test_add_func("/vlink/state/sibling-flow", test_sibling_flow);
