@@ -141,6 +141,14 @@ class IpvlanMigration(IpvlanTapTest):
             card.set_address(f'{addr}/24')
         return cards
 
+    def all_known(self, *cards):
+        """What the port knows, once that is all that there is to know."""
+        for card in cards:
+            key = card.name, card.link_local()
+            wait_for(lambda: key in self.addresses(self.there),
+                     f'{key[1]} to be learned')
+        return self.addresses(self.there)
+
     def ended(self):
         status = self.there.cmd('query-migrate')['status']
         return status if status in ('completed', 'failed') else None
@@ -200,9 +208,8 @@ class IpvlanMigration(IpvlanTapTest):
         cards = self.boot_there()
         for card in cards:
             card.assert_pings(HOST, count=1)
-            card.link_local()
         cards[0].assert_pings(cards[1].addr, count=1)
-        before = self.addresses(self.there)
+        before = self.all_known(*cards[:2])
         self.assertGreaterEqual(len(before), 4)
         mac = self.port(self.there)['mac']
         self.assertNotEqual(self.port(here)['mac'], mac)
@@ -329,8 +336,8 @@ class IpvlanMigration(IpvlanTapTest):
         card.assert_pings(HOST)
         card.assert_pings(sibling.addr)
         path = self.scratch_file('saved')
+        known = self.all_known(card, sibling)
         self.save(f'file:{path}')
-        known = self.addresses(self.there)
         self.assertEqual(self.end(self.there), [])
         data, at, size = self.saved(path)
         self.assertGreater(size, 100)
