@@ -47,6 +47,14 @@ class ScriptTestCase(unittest.TestCase):
         self.assertEqual(done.stderr.count('\n'), 1, done.stderr)
         return done.stderr
 
+    def run_as_nobody(self, script, *args):
+        """Run the script of this name as who may nothing."""
+        # somebody else may not be allowed to look into this repository
+        shutil.copytree(SCRIPTS, self.tmp / 'scripts')
+        self.tmp.chmod(0o755)
+        return run('setpriv', '--reuid=65534', '--clear-groups',
+                   self.tmp / 'scripts' / script, *args)
+
     def make_pristine_tree(self, name='qemu'):
         """As much of QEMU's source as the series edits, not grafted."""
         from overlay import edited_files, load_series, pristine_text

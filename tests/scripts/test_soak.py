@@ -115,9 +115,11 @@ class Soak(ScriptTestCase):
             with self.subTest(args=args):
                 self.assert_refused(expected, *args)
 
-    @unittest.skipIf(os.geteuid() == 0, 'only who is not root is refused')
+    @unittest.skipIf(os.geteuid(), 'needs root to become somebody else')
     def test_root(self):
-        self.assert_refused('only root', '--time', '60')
+        done = self.run_as_nobody('soak', '--time', '60')
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('only root', done.stderr)
 
 
 if __name__ == '__main__':
