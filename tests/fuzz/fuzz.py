@@ -144,13 +144,15 @@ class Fuzzer:
         """What is in the tree, once."""
         return self.run('-runs=0', self.seeds)
 
-    def explore(self, seconds):
+    def explore(self, seconds, seed):
         end = time.monotonic() + seconds
         while len(self.crashes) < CRASHES_MAX:
             left = int(end - time.monotonic())
-            if left <= 0 or self.run(f'-max_total_time={left}', *LONG,
+            if left <= 0 or self.run(f'-max_total_time={left}',
+                                     f'-seed={seed}', *LONG,
                                      self.work, self.seeds):
                 break
+            seed += bool(seed)      # not the same way to the same crash
 
     def merge(self):
         """The fewest inputs that cover as much; what once failed stays."""
@@ -205,14 +207,15 @@ def take_frames(fuzzers, directory):
                 (fuzzer.work / f'frames-{number}').write_bytes(data)
 
 
-def work(fuzzer, seconds):
+def work(fuzzer, seconds, seed):
     if fuzzer.regress() and seconds:
-        fuzzer.explore(seconds)
+        fuzzer.explore(seconds, seed)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--time', type=int, default=60)
+    parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--only', action='append', choices=NAMES)
     parser.add_argument('--frames', type=Path)
     parser.add_argument('--merge', action='store_true')
@@ -228,7 +231,8 @@ def main():
     print(f'==> run {", ".join(f"fuzz-{name}" for name in names)}',
           flush=True)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        list(pool.map(lambda fuzzer: work(fuzzer, args.time), fuzzers))
+        list(pool.map(lambda fuzzer: work(fuzzer, args.time, args.seed),
+                      fuzzers))
     if args.merge:
         for fuzzer in fuzzers:
             fuzzer.merge()

@@ -29,8 +29,11 @@ class Options(ScriptTestCase):
             with self.subTest(time=bad):
                 self.assertIn(f"'{bad}'", self.refused('--time', bad))
 
+    def test_seed_is_a_number(self):
+        self.assertIn("'x'", self.refused('--seed', 'x'))
+
     def test_values_are_needed(self):
-        for option in '--time', '--only':
+        for option in '--time', '--seed', '--only':
             with self.subTest(option=option):
                 self.assertIn(option, self.refused(option))
 
