@@ -17,7 +17,6 @@ import collections
 import json
 import os
 import random
-import re
 import shutil
 import sys
 import time
