@@ -43,6 +43,15 @@ Frame *frame_new(const void *data, unsigned len)
     return f;
 }
 
+DropReason frame_parse(const Frame *f, Packet *p, struct iovec *iov)
+{
+    *iov = (struct iovec) { f->data, f->len };
+    packet_init(p, iov, 1);
+    p->has_vnet = f->has_vnet;
+    p->vnet = f->vnet;
+    return packet_parse(p);
+}
+
 Frame *frame_dup(const Frame *f)
 {
     Frame *copy = frame_new(f->data, f->len);

@@ -35,6 +35,8 @@ void frame_free(Frame *f);
 Frame *frame_new(const void *data, unsigned len);
 Frame *frame_dup(const Frame *f);
 Frame *frame_from_packet(const Packet *p);
+/* @p is @f, parsed; @iov is @p's, and @f's bytes stay where they are. */
+DropReason frame_parse(const Frame *f, Packet *p, struct iovec *iov);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Frame, frame_free)
 

@@ -97,13 +97,10 @@ typedef struct Out {
 
 static void assert_layers(const Packet *p, const Frame *f)
 {
-    struct iovec iov = { f->data, f->len };
+    struct iovec iov;
     Packet again;
 
-    packet_init(&again, &iov, 1);
-    again.has_vnet = f->has_vnet;
-    again.vnet = f->vnet;
-    g_assert_cmpint(packet_parse(&again), ==, DROP_NONE);
+    g_assert_cmpint(frame_parse(f, &again, &iov), ==, DROP_NONE);
     g_assert_cmpuint(p->layers.end, ==, again.layers.end);
     g_assert_cmpuint(p->layers.l3, ==, again.layers.l3);
     g_assert_cmpuint(p->layers.l4, ==, again.layers.l4);
@@ -771,13 +768,10 @@ static bool append_piece(void *opaque, Packet *piece)
 /* What came out, as segments. */
 static void split(Streams *all, const Frame *f)
 {
-    struct iovec iov = { f->data, f->len };
+    struct iovec iov;
     Packet p;
 
-    packet_init(&p, &iov, 1);
-    p.has_vnet = f->has_vnet;
-    p.vnet = f->vnet;
-    g_assert_cmpint(packet_parse(&p), ==, DROP_NONE);
+    g_assert_cmpint(frame_parse(f, &p, &iov), ==, DROP_NONE);
     if (offload_needs(&p)) {
         g_assert_true(offload_send(&p, 0, append_piece, all));
     } else {

@@ -78,11 +78,7 @@ static Packet parsed(const Frame *f, struct iovec *iov)
 {
     Packet p;
 
-    *iov = (struct iovec) { f->data, f->len };
-    packet_init(&p, iov, 1);
-    p.has_vnet = f->has_vnet;
-    p.vnet = f->vnet;
-    g_assert_cmpint(packet_parse(&p), ==, DROP_NONE);
+    g_assert_cmpint(frame_parse(f, &p, iov), ==, DROP_NONE);
     return p;
 }
 

@@ -1253,13 +1253,10 @@ static void claim(Frame *f, const Claim *c)
 
 static DropReason verdict(const Frame *f)
 {
-    struct iovec iov = { f->data, f->len };
+    struct iovec iov;
     Packet p;
 
-    packet_init(&p, &iov, 1);
-    p.has_vnet = f->has_vnet;
-    p.vnet = f->vnet;
-    return packet_parse(&p);
+    return frame_parse(f, &p, &iov);
 }
 
 static void test_claims(void)
