@@ -379,11 +379,37 @@ static inline void link_absorb(Link *link, const Packet *p)
     invariant_ended(p);
 }
 
+/* link_xmit() of a frame that was made here; one that is refused was not. */
+static inline LinkTx link_xmit_made(Link *link, Packet *p)
+{
+    LinkTx tx = link_xmit(link, p);
+
+    link->stats.made += tx != LINK_TX_BUSY;
+    return tx;
+}
+
 /* Of one frame @n pieces were sent; @all: it is no more than these. */
 static inline void link_count_pieces(Link *link, unsigned n, bool all)
 {
     link->stats.made += n;
     link->stats.made -= all;
+}
+
+/*
+ * @emit as many pieces of @p, which @link's far end cannot take whole, as it
+ * has room for, and count them.  True: all; else @p goes on from p->pieces.
+ */
+static inline bool link_cut(Link *link, Packet *p, OffloadEmit *emit,
+                            void *opaque)
+{
+    unsigned before = p->pieces;
+    bool all = offload_send(p, link->offloads, emit, opaque);
+
+    link_count_pieces(link, p->pieces - before, all);
+    if (all) {
+        invariant_in_pieces(link, p);
+    }
+    return all;
 }
 
 static inline void link_trace(const Link *link, LinkEvent event,

@@ -42,16 +42,6 @@ static bool root_emit(void *opaque, Packet *piece)
     return root_send(opaque, piece) != LINK_TX_BUSY;
 }
 
-/* As many pieces of @p as the far end has room for; true: all. */
-static bool root_pieces(Link *link, Packet *p)
-{
-    unsigned before = p->pieces;
-    bool all = offload_send(p, link->offloads, root_emit, link);
-
-    link_count_pieces(link, p->pieces - before, all);
-    return all;
-}
-
 static bool root_has_rest(const Link *link, unsigned queue)
 {
     for (const GList *l = link->root.rests.head; l; l = l->next) {
@@ -66,13 +56,11 @@ static bool root_has_rest(const Link *link, unsigned queue)
 
 static LinkTx root_cut(Link *link, Packet *p)
 {
-    if (!root_pieces(link, p)) {
+    if (!link_cut(link, p, root_emit, link)) {
         if (!p->pieces) {
             return LINK_TX_BUSY;
         }
         packet_queue_push(&link->root.rests, packet_hold(p));
-    } else {
-        invariant_in_pieces(link, p);
     }
     turn_charge_pieces(link, p->pieces);
     p->pieces = 0;
@@ -102,10 +90,9 @@ void root_wake(Link *link)
         Packet *rest = packet_queue_pop(&root->rests);
 
         if (root_is_busy(root, rest->queue) ||
-            !root_pieces(link, rest)) {
+            !link_cut(link, rest, root_emit, link)) {
             packet_queue_push(&root->rests, rest);
         } else {
-            invariant_in_pieces(link, rest);
             packet_put(rest);
         }
     }

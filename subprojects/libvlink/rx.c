@@ -42,15 +42,7 @@ static bool rx_emit(void *opaque, Packet *piece)
 /* Where the user is busy in the middle of it, p->pieces says how far it is. */
 static SLOW_PATH LinkTx rx_cut(RxQueue *q, Packet *p)
 {
-    unsigned before = p->pieces;
-    bool all = offload_send(p, q->link->offloads, rx_emit, q);
-
-    link_count_pieces(q->link, p->pieces - before, all);
-    if (!all) {
-        return LINK_TX_BUSY;
-    }
-    invariant_in_pieces(q->link, p);
-    return LINK_TX_OK;
+    return link_cut(q->link, p, rx_emit, q) ? LINK_TX_OK : LINK_TX_BUSY;
 }
 
 static inline LinkTx rx_offer(RxQueue *q, Packet *p)

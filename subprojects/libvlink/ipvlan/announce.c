@@ -25,10 +25,9 @@ static unsigned announce_poll(Poll *poll, unsigned budget)
         craft_announce(&c, port->mac, &a->prefix.addr, a->slave->is_router);
         craft_packet(&c, &iov, &p);
         link_trace(port->lower, LINK_EVENT_SEND, NULL, &p);
-        if (link_xmit(port->lower, &p) == LINK_TX_BUSY) {
+        if (link_xmit_made(port->lower, &p) == LINK_TX_BUSY) {
             return 0;                   /* announce_wake() */
         }
-        port->lower->stats.made++;
         announce_forget(a);
     }
     return done;

@@ -243,8 +243,6 @@ SLOW_PATH void icmp_error_to_uplink(IpvlanSlave *slave, const Packet *p,
 
     if (craft_answer(&c, slave, &teller, p, error, 0)) {
         craft_packet(&c, &iov, &answer);
-        /* where the uplink is busy it is not */
-        slave->port->lower->stats.made +=
-            link_xmit(slave->port->lower, &answer) != LINK_TX_BUSY;
+        link_xmit_made(slave->port->lower, &answer);    /* or it is lost */
     }
 }

@@ -353,9 +353,7 @@ static void solicit(Neigh *n)
     craft_packet(&c, &iov, &p);
     n->unsent = false;
     n->tries++;
-    n->port->lower->stats.made++;
-    if (link_xmit(n->port->lower, &p) == LINK_TX_BUSY) {
-        n->port->lower->stats.made--;
+    if (link_xmit_made(n->port->lower, &p) == LINK_TX_BUSY) {
         n->tries--;
         n->unsent = true;
         owe(n);
