@@ -83,6 +83,15 @@ static void test_same(void)
 
 #ifdef VLINK_INVARIANTS
 
+static void receive_by(RxHandler *handler)
+{
+    Wire w;
+
+    wire_init(&w, "up0");
+    link_rx_handler_register(w.link, handler, NULL);
+    wire_receive(&w, udp(port_mac, gateway_mac, FAR4, A4));
+}
+
 static RxHandlerResult lose(Link *lower, Packet *p)
 {
     return RX_HANDLER_CONSUMED;
@@ -91,11 +100,7 @@ static RxHandlerResult lose(Link *lower, Packet *p)
 /* Nobody got it, and nobody counted it. */
 static void lost(void)
 {
-    Wire w;
-
-    wire_init(&w, "up0");
-    link_rx_handler_register(w.link, lose, NULL);
-    wire_receive(&w, udp(port_mac, gateway_mac, FAR4, A4));
+    receive_by(lose);
 }
 
 static RxHandlerResult count_twice(Link *lower, Packet *p)
@@ -107,11 +112,7 @@ static RxHandlerResult count_twice(Link *lower, Packet *p)
 
 static void twice(void)
 {
-    Wire w;
-
-    wire_init(&w, "up0");
-    link_rx_handler_register(w.link, count_twice, NULL);
-    wire_receive(&w, udp(port_mac, gateway_mac, FAR4, A4));
+    receive_by(count_twice);
 }
 
 /* By way of somebody who passes by the port. */
